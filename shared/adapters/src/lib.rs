@@ -1,0 +1,9 @@
+//! The outside systems of Vesper, one module each. Only these know keys, paths and wire formats.
+pub mod dynamo;
+pub mod ehr;
+pub mod error;
+pub mod http;
+pub mod personal;
+pub mod quickbooks;
+pub mod settings;
+pub mod stripe;
