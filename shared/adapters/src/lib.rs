@@ -5,5 +5,6 @@ pub mod error;
 pub mod http;
 pub mod personal;
 pub mod quickbooks;
+pub mod reqwest_transport;
 pub mod settings;
 pub mod stripe;

@@ -1,0 +1,225 @@
+//! The command line (design.md section 9): a public interface, so names and meanings stay.
+//!
+//! Must not: do anything. clap answers wrong usage with exit status 2.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Reconciles a therapy practice's card payments: Stripe, the EHR and QuickBooks.
+#[derive(Debug, Parser)]
+#[command(name = "vesper", version, about, arg_required_else_help = true, max_term_width = 110)]
+#[command(after_help = "EXAMPLE\n  vesper demo\n\nExit status: 0 ok, 1 found a problem, 2 wrong usage or configuration.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole bundle as one long-running process on local storage
+    Serve(Serve),
+    /// Show everything on a made-up practice, without any account
+    Demo(Demo),
+    /// Tell what Vesper would have decided, writing to no outside system
+    Backtest(Backtest),
+    /// Print everything that is stored as JSON
+    Export(Export),
+    /// Hold card retries, postings, or all writing; `none` goes on
+    Pause(Pause),
+}
+
+/// `vesper serve`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Run the whole bundle as one long-running process on local storage.\n\nPrints one JSON line when it is ready, \
+    {\"listening\":...,\"review_url\":...}; logs go to standard error (RUST_LOG sets the level). Secrets come from the environment. \
+    SIGTERM finishes what is being worked on and exits 0; a crash loses nothing.",
+    after_help = "EXAMPLE\n  vesper serve --config practice.toml --data ./vesper-data"
+)]
+pub struct Serve {
+    /// The practice's settings
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where everything is kept; made at the first start, one process at a time
+    #[arg(long, value_name = "DIR", default_value = "vesper-data")]
+    pub data: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8088")]
+    pub listen: SocketAddr,
+    /// For tests, on loopback only: a clock that stands still until POST /_local/clock moves it.
+    /// It starts at TIME (RFC 3339), without it at the real time
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true)]
+    pub test_clock: Option<Option<Timestamp>>,
+}
+
+/// `vesper demo`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Show everything on a made-up practice, without any account.\n\nBuilds a synthetic month, runs the bundle on it with \
+    stand-ins for Stripe, the EHR and QuickBooks and a fast clock, prints what was received, matched, asked, recovered, posted and \
+    tied out, checks that nothing went wrong (exit status 1 if it did), and then serves the review page.",
+    after_help = "EXAMPLE\n  vesper demo --seed 7 --sessions 300 --no-serve"
+)]
+pub struct Demo {
+    /// Makes the same month again
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How many therapy sessions the month has
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub sessions: u32,
+    /// Print and exit, without the review page
+    #[arg(long)]
+    pub no_serve: bool,
+    /// Where the review page is served; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8088")]
+    pub listen: SocketAddr,
+}
+
+/// `vesper backtest`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Tell what Vesper would have decided, writing to no outside system.\n\nReads the EHR's records and Stripe's events as \
+    JSON Lines, merges them by time, and writes one line per payment in order of first delivery. A summary goes to standard output. \
+    Exit status 1 when an invariant broke, 2 on input that cannot be read: then nothing is written.",
+    after_help = "EXAMPLE\n  vesper backtest --config practice.toml --ehr ehr.jsonl --events events.jsonl --out decisions.jsonl"
+)]
+pub struct Backtest {
+    /// The practice's settings; [practice] is enough
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The EHR's records (client, invoice, payment), sorted by observed_at
+    #[arg(long, value_name = "FILE")]
+    pub ehr: PathBuf,
+    /// Stripe's events in order of delivery
+    #[arg(long, value_name = "FILE")]
+    pub events: PathBuf,
+    /// Where the decisions are written; an older file is replaced at the end, when all went well
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Leave out lines that cannot be read, instead of writing nothing
+    #[arg(long)]
+    pub skip_bad: bool,
+}
+
+/// Which store: a local directory or a table on AWS.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Store {
+    /// The directory of a `vesper serve`
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The DynamoDB table on AWS
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
+}
+
+/// `vesper export`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Print everything that is stored as JSON on standard output. Reads only, also beside a running serve.",
+    after_help = "EXAMPLE\n  vesper export --data ./vesper-data > vesper.json"
+)]
+pub struct Export {
+    /// Which store.
+    #[command(flatten)]
+    pub store: Store,
+    /// With names and e-mail addresses; the look is recorded in the audit trail
+    #[arg(long)]
+    pub with_personal_data: bool,
+}
+
+/// `vesper pause`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Hold card retries, postings to the books, or both and the write-backs; `none` goes on. Deciding never stops. \
+    Works beside a running serve.",
+    after_help = "EXAMPLE\n  vesper pause retries --data ./vesper-data"
+)]
+pub struct Pause {
+    /// What is held
+    #[arg(value_name = "WHAT")]
+    pub what: Held,
+    /// Which store.
+    #[command(flatten)]
+    pub store: Store,
+}
+
+/// What a pause holds (design.md section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Held {
+    /// No card is charged
+    Retries,
+    /// Nothing is posted to the books
+    Postings,
+    /// Both, and nothing is written to the EHR
+    All,
+    /// Everything goes on
+    None,
+}
+
+impl Held {
+    /// The word of the contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Held::Retries => "retries",
+            Held::Postings => "postings",
+            Held::All => "all",
+            Held::None => "none",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|c| c.command)
+    }
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_shows_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains(&format!("EXAMPLE\n  vesper {}", command.get_name())), "{help}");
+        }
+    }
+
+    #[test]
+    fn the_test_clock_has_an_optional_time() {
+        let clock = |line: &str| match parse(line).unwrap() {
+            Command::Serve(serve) => serve.test_clock,
+            _ => panic!("not serve"),
+        };
+        assert_eq!(clock("vesper serve --config p.toml"), None);
+        assert_eq!(clock("vesper serve --config p.toml --test-clock --data d"), Some(None));
+        let at = clock("vesper serve --config p.toml --test-clock=2026-11-29T09:00:00Z");
+        assert_eq!(at, Some(Some("2026-11-29T09:00:00Z".parse().unwrap())));
+        assert!(parse("vesper serve --config p.toml --test-clock=noon").is_err());
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_with_status_2() {
+        for line in [
+            "vesper serve",
+            "vesper export",
+            "vesper export --data d --table t",
+            "vesper pause --data d",
+            "vesper pause everything --data d",
+            "vesper backtest --config p.toml",
+            "vesper demo --sessions 0",
+            "vesper dance",
+        ] {
+            assert_eq!(parse(line).err().map(|e| e.exit_code()), Some(2), "{line}");
+        }
+        let Command::Pause(pause) = parse("vesper pause retries --table t").unwrap() else { panic!("not pause") };
+        assert_eq!((pause.what.as_str(), pause.store.table.as_deref()), ("retries", Some("t")));
+    }
+}

@@ -1,0 +1,11 @@
+//! `vesper export`.
+
+use crate::{Failure, cli};
+
+/// Runs the command.
+///
+/// # Errors
+/// A [`Failure`] that says what is wrong and what to do.
+pub fn run(_args: &cli::Export) -> Result<(), Failure> {
+    Err(Failure::usage("this build of vesper does not have the command `export` yet: use a later one"))
+}

@@ -1,0 +1,342 @@
+//! Faults for the tests: a connector round another that throttles, conflicts, breaks before or after the call was applied,
+//! and answers index queries from a state some writes old. dynoxide does none of this by itself (facts/aws-local.md).
+//!
+//! Must not: be used outside tests and test tools, or invent an answer that DynamoDB does not give.
+
+use super::{
+    client::client_with_attempts,
+    embedded::{Engine, EngineError, body_of, is_write, operation_of, refuse, response},
+};
+use aws_sdk_dynamodb::Client;
+use aws_smithy_runtime_api::client::{
+    http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
+    orchestrator::{HttpRequest, HttpResponse},
+    result::ConnectorError,
+    runtime_components::RuntimeComponents,
+};
+use aws_smithy_types::body::SdkBody;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Not applied: ProvisionedThroughputExceededException.
+    Throttled,
+    /// Not applied: TransactionConflict. Strikes writes of items only.
+    TransactionConflict,
+    /// Not applied: 500.
+    ServerError,
+    /// Not applied: no connection.
+    NoConnection,
+    /// Applied; the connection breaks before the answer.
+    LostAnswer,
+    /// Applied; 500 instead of the answer.
+    ServerErrorAfter,
+    /// A BatchGetItem answers half of its keys and gives the others back as unprocessed. Strikes BatchGetItem only.
+    HalfBatch,
+}
+
+/// Which calls a script counts. Each try of the SDK is a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// All.
+    Any,
+    /// All that write items.
+    Writes,
+    /// All that read.
+    Reads,
+    /// All of one operation, such as `PutItem`.
+    Operation(&'static str),
+}
+
+impl Target {
+    fn names(&self, operation: &str) -> bool {
+        match self {
+            Target::Any => true,
+            Target::Writes => writes_items(operation),
+            Target::Reads => !is_write(operation),
+            Target::Operation(name) => *name == operation,
+        }
+    }
+}
+
+/// Which of the counted calls the fault strikes, from 1, counted from when the script was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// This one.
+    Call(u64),
+    /// This one and all after it: a process that has died, a region that is down.
+    From(u64),
+    /// Each n-th.
+    Every(u64),
+}
+
+impl When {
+    fn strikes(self, count: u64) -> bool {
+        match self {
+            When::Call(k) => count == k,
+            When::From(k) => count >= k,
+            When::Every(n) => n > 0 && count.is_multiple_of(n),
+        }
+    }
+}
+
+/// A connector round another, with scripts. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    inner: SharedHttpClient,
+    state: Arc<Mutex<State>>,
+    lag: Option<Arc<Lag>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: BTreeMap<String, u64>,
+    scripts: Vec<Script>,
+}
+
+#[derive(Debug)]
+struct Script {
+    target: Target,
+    when: When,
+    fault: Fault,
+    count: u64,
+}
+
+/// A second database that follows the first `behind` writes later.
+#[derive(Debug)]
+struct Lag {
+    follower: Engine,
+    behind: usize,
+    /// Writes not yet applied to the follower. Locked through each write, so that they are in the order of their commits.
+    waiting: tokio::sync::Mutex<VecDeque<HttpRequest>>,
+}
+
+impl Faults {
+    /// No faults yet.
+    #[must_use]
+    pub fn over(inner: SharedHttpClient) -> Self {
+        Self { inner, state: Arc::default(), lag: None }
+    }
+
+    /// No faults yet, but index queries are answered from the state `behind` writes ago, stale entries and all. `inner`
+    /// must be empty: the table has to be created through this connector.
+    ///
+    /// # Errors
+    /// [`EngineError`] if there is no second database in memory.
+    pub fn over_with_lag(inner: SharedHttpClient, behind: usize) -> Result<Self, EngineError> {
+        let lag = Lag { follower: Engine::memory()?, behind, waiting: tokio::sync::Mutex::default() };
+        Ok(Self { lag: Some(Arc::new(lag)), ..Self::over(inner) })
+    }
+
+    /// Adds a script. Every script counts every call of its target; the first that strikes decides.
+    pub fn script(&self, target: Target, when: When, fault: Fault) {
+        self.state().scripts.push(Script { target, when, fault, count: 0 });
+    }
+
+    /// Removes all scripts and sets the counts of calls to 0.
+    pub fn clear(&self) {
+        *self.state() = State::default();
+    }
+
+    /// How many calls of the target there were, struck ones included.
+    #[must_use]
+    pub fn calls(&self, target: &Target) -> u64 {
+        self.state().calls.iter().filter(|(operation, _)| target.names(operation)).map(|(_, n)| n).sum()
+    }
+
+    /// The HTTP client that the SDK is given.
+    #[must_use]
+    pub fn http_client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.clone())
+    }
+
+    /// An SDK client through this connector that tries `attempts` times: 1 for a crash sweep, where every fault must
+    /// reach the caller.
+    #[must_use]
+    pub fn client(&self, attempts: u32) -> Client {
+        client_with_attempts(self.http_client(), attempts)
+    }
+
+    /// Lets the indexes catch up with all writes so far, as real ones do within a second or so.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] of the second database.
+    pub async fn catch_up(&self) -> Result<(), ConnectorError> {
+        let Some(lag) = &self.lag else { return Ok(()) };
+        lag.follow(&mut *lag.waiting.lock().await, 0).await
+    }
+
+    /// Counts the call and finds what strikes it.
+    fn strike(&self, operation: &str) -> Option<Fault> {
+        let mut state = self.state();
+        let calls = state.calls.entry(operation.to_owned()).or_default();
+        *calls = calls.saturating_add(1);
+        let mut struck = None;
+        for script in
+            state.scripts.iter_mut().filter(|script| script.target.names(operation) && script.fault.can_strike(operation))
+        {
+            script.count = script.count.saturating_add(1);
+            if struck.is_none() && script.when.strikes(script.count) {
+                struck = Some(script.fault);
+            }
+        }
+        struck
+    }
+
+    async fn answer(&self, inner: &SharedHttpConnector, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let operation = operation_of(&request).to_owned();
+        match self.strike(&operation) {
+            None => self.apply(inner, &operation, request).await,
+            Some(Fault::Throttled) => {
+                let (status, body) = refuse(THROTTLED, "scripted");
+                response(status, body)
+            }
+            Some(Fault::TransactionConflict) => response(400, conflict(&operation, body_of(&request)?)),
+            Some(Fault::ServerError) => response(500, server_error()),
+            Some(Fault::NoConnection) => Err(ConnectorError::io("scripted: no connection".into())),
+            Some(Fault::LostAnswer) => {
+                self.apply(inner, &operation, request).await?;
+                Err(ConnectorError::io("scripted: answer lost".into()))
+            }
+            Some(Fault::ServerErrorAfter) => {
+                self.apply(inner, &operation, request).await?;
+                response(500, server_error())
+            }
+            Some(Fault::HalfBatch) => half_batch(inner, request).await,
+        }
+    }
+
+    /// Carries the call out, with the lag if there is one.
+    async fn apply(
+        &self,
+        inner: &SharedHttpConnector,
+        operation: &str,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let Some(lag) = &self.lag else { return inner.call(request).await };
+        if operation == "Query" && names_an_index(body_of(&request)?) {
+            return lag.follower.call(request).await;
+        }
+        if !is_write(operation) {
+            return inner.call(request).await;
+        }
+        let mut waiting = lag.waiting.lock().await;
+        let copy = request.try_clone().ok_or_else(|| ConnectorError::user("a streamed body".into()))?;
+        let answer = inner.call(request).await?;
+        if answer.status().is_success() {
+            if writes_items(operation) {
+                waiting.push_back(copy);
+                lag.follow(&mut waiting, lag.behind).await?;
+            } else {
+                // Creating the table is nothing that lags.
+                lag.follower.call(copy).await?;
+            }
+        }
+        Ok(answer)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lag {
+    /// Applies waiting writes to the follower until `behind` are left. Each was applied to the first database in this
+    /// order, so its conditions hold here too.
+    async fn follow(&self, waiting: &mut VecDeque<HttpRequest>, behind: usize) -> Result<(), ConnectorError> {
+        while waiting.len() > behind {
+            let Some(write) = waiting.pop_front() else { break };
+            let answer = self.follower.call(write).await?;
+            if !answer.status().is_success() {
+                return Err(ConnectorError::user("the lagging copy has lost its way".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fault {
+    fn can_strike(self, operation: &str) -> bool {
+        match self {
+            Fault::TransactionConflict => writes_items(operation),
+            Fault::HalfBatch => operation == "BatchGetItem",
+            _ => true,
+        }
+    }
+}
+
+impl HttpClient for Faults {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(FaultsConnector { faults: self.clone(), inner: self.inner.http_connector(settings, components) })
+    }
+}
+
+#[derive(Debug)]
+struct FaultsConnector {
+    faults: Faults,
+    inner: SharedHttpConnector,
+}
+
+impl HttpConnector for FaultsConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (faults, inner) = (self.faults.clone(), self.inner.clone());
+        HttpConnectorFuture::new(async move { faults.answer(&inner, request).await })
+    }
+}
+
+const THROTTLED: &str = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
+
+fn writes_items(operation: &str) -> bool {
+    matches!(operation, "PutItem" | "DeleteItem" | "TransactWriteItems")
+}
+
+fn names_an_index(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|query| query.get("IndexName").is_some())
+}
+
+fn server_error() -> String {
+    json!({ "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "scripted" }).to_string()
+}
+
+/// A transaction names the part that conflicts; a single write has an error of its own.
+fn conflict(operation: &str, body: &[u8]) -> String {
+    if operation != "TransactWriteItems" {
+        return refuse("com.amazonaws.dynamodb.v20120810#TransactionConflictException", "scripted").1;
+    }
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let parts = request.get("TransactItems").and_then(Value::as_array).map_or(1, Vec::len);
+    let reason = |n| json!({ "Code": if n == 0 { "TransactionConflict" } else { "None" } });
+    json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "scripted",
+        "CancellationReasons": (0..parts).map(reason).collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+/// Asks for the first half of the keys and gives the others back as unprocessed; of one key none is answered.
+async fn half_batch(inner: &SharedHttpConnector, mut request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let wrong = || ConnectorError::user("not a batch read".into());
+    let mut asked: Value = serde_json::from_slice(body_of(&request)?).map_err(|_| wrong())?;
+    let mut left = asked.get("RequestItems").cloned().ok_or_else(wrong)?;
+    let mut any_asked = false;
+    for (table, keys) in asked.get_mut("RequestItems").and_then(Value::as_object_mut).ok_or_else(wrong)? {
+        let keys = keys.get_mut("Keys").and_then(Value::as_array_mut).ok_or_else(wrong)?;
+        let second_half = keys.split_off(keys.len() / 2);
+        any_asked |= !keys.is_empty();
+        *left.get_mut(table).and_then(|t| t.get_mut("Keys")).ok_or_else(wrong)? = Value::Array(second_half);
+    }
+    if !any_asked {
+        return response(200, json!({ "Responses": {}, "UnprocessedKeys": left }).to_string());
+    }
+    *request.body_mut() = SdkBody::from(asked.to_string());
+    let answer = inner.call(request).await?;
+    let mut answered: Value = serde_json::from_slice(answer.body().bytes().unwrap_or_default()).map_err(|_| wrong())?;
+    answered.as_object_mut().ok_or_else(wrong)?.insert("UnprocessedKeys".to_owned(), left);
+    response(answer.status().as_u16(), answered.to_string())
+}

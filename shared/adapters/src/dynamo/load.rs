@@ -1,0 +1,188 @@
+//! Loads what a payment concerns: the few clients, their invoices, EHR payments and allocations, with the versions that the
+//! decision is conditioned on. Versions are read before the candidates; indexes are never read here.
+
+use super::item::{Read, Stored, Unit, item_of};
+use super::keys;
+use super::model::{
+    Dependent, EhrReference, InvoiceHome, OwnLink, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer, StoredEhrPayment,
+    StoredEmail, StoredInvoice, Version,
+};
+use super::row::Row;
+use super::store::{Failed, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use vesper_core::event::Success;
+use vesper_core::ids::{ClientId, CustomerId, InvoiceId, SessionId};
+use vesper_core::world::World;
+
+/// A part of the practice, as of one moment for each client.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// What is known.
+    pub world: World,
+    /// The version of every client in it; 0 for one that has none yet.
+    pub versions: BTreeMap<ClientId, u64>,
+    /// The payment's customer.
+    pub customer: Option<Read<StoredCustomer>>,
+    /// Who has the e-mail that rule 14 looks at.
+    pub email: Option<Read<StoredEmail>>,
+    /// The allocation rows, for those who change them.
+    pub allocations: Vec<Read<StoredAllocation>>,
+}
+
+impl Loaded {
+    /// Bumps the version of every client that was looked at: the unit fails when what any of them owes or has paid changed.
+    pub fn bump_all(&self, unit: &mut Unit) {
+        for (client, rev) in &self.versions {
+            unit.put_sealed(&Version { client: client.clone() }, *rev, None);
+        }
+    }
+
+    fn take(&mut self, row: &Row) -> Result<(), Failed> {
+        match row.kind.as_str() {
+            StoredClient::KIND => {
+                self.world.apply_client(item_of::<StoredClient>(row)?.item.client);
+            }
+            StoredInvoice::KIND => {
+                self.world.apply_invoice(item_of::<StoredInvoice>(row)?.item.invoice);
+            }
+            StoredEhrPayment::KIND => {
+                self.world.apply_ehr_payment(item_of::<StoredEhrPayment>(row)?.item.payment);
+            }
+            StoredAllocation::KIND => self.allocations.push(item_of(row)?),
+            OwnLink::KIND => {
+                let link = item_of::<OwnLink>(row)?.item;
+                self.world.apply_link(link.customer, link.client);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Everything that the decision about this payment may look at.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn load_for(&self, success: &Success) -> Result<Loaded, Failed> {
+        let mut loaded = Loaded::default();
+        loaded.world.customers_listed = self.meta::<bool>("customers_listed").await?.is_some_and(|r| r.item);
+        let mut roots = self.roots_by_ids(success, &mut loaded).await?;
+        if roots.is_empty() {
+            roots.extend(self.roots_by_email(success, &mut loaded).await?);
+        }
+        self.load_families(roots, &mut loaded).await?;
+        Ok(loaded)
+    }
+
+    /// Everything of these clients and their families.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn load_clients(&self, clients: impl IntoIterator<Item = ClientId>) -> Result<Loaded, Failed> {
+        let mut loaded = Loaded::default();
+        self.load_families(clients.into_iter().collect(), &mut loaded).await?;
+        Ok(loaded)
+    }
+
+    /// The clients that the customer, the metadata and the EHR's own payments lead to.
+    async fn roots_by_ids(&self, success: &Success, loaded: &mut Loaded) -> Result<BTreeSet<ClientId>, Failed> {
+        let mut roots = BTreeSet::new();
+        if let Some(customer) = &success.customer {
+            loaded.customer = self.customer(customer).await?;
+            if let Some(read) = &loaded.customer {
+                roots.extend(read.item.told.iter().cloned());
+                roots.extend(read.item.own.iter().cloned());
+                loaded.world.apply_customer(customer, read.item.email.clone());
+            }
+        }
+        roots.extend(success.reference.client.as_deref().and_then(|id| ClientId::parse(id).ok()));
+        if let Some(id) = success.reference.invoice.as_deref().and_then(|id| InvoiceId::parse(id).ok()) {
+            roots.extend(self.invoice_home(&id).await?.map(|h| h.item.client));
+        }
+        if let Some(id) = success.reference.session.as_deref().and_then(|id| SessionId::parse(id).ok()) {
+            let rows = self.table.query(&keys::session_pk(&id), "INV#").await?;
+            for row in &rows {
+                roots.insert(item_of::<SessionInvoice>(row)?.item.client);
+            }
+        }
+        let ids = [Some(success.payment.as_str()), success.charge.as_ref().map(|c| c.as_str())];
+        for reference in ids.into_iter().flatten() {
+            for row in &self.table.query(&keys::ehr_reference_pk(reference), "").await? {
+                roots.extend(self.follow_reference(item_of::<EhrReference>(row)?.item, loaded).await?);
+            }
+        }
+        Ok(roots)
+    }
+
+    async fn follow_reference(&self, reference: EhrReference, loaded: &mut Loaded) -> Result<Option<ClientId>, Failed> {
+        let home: Option<Read<InvoiceHome>> = self.invoice_home(&reference.invoice).await?;
+        if home.is_none() {
+            for row in &self.table.query(&keys::invoice_pk(&reference.invoice), "EPAY#").await? {
+                loaded.take(row)?;
+            }
+        }
+        Ok(home.map(|h| h.item.client))
+    }
+
+    async fn roots_by_email(&self, success: &Success, loaded: &mut Loaded) -> Result<BTreeSet<ClientId>, Failed> {
+        let of_customer = loaded.customer.as_ref().and_then(|c| c.item.email.clone());
+        let Some(hash) = of_customer.or_else(|| success.receipt_email.clone()) else { return Ok(BTreeSet::new()) };
+        loaded.email = self.email(&hash).await?;
+        let Some(read) = &loaded.email else { return Ok(BTreeSet::new()) };
+        for customer in &read.item.customers {
+            loaded.world.apply_customer(customer, Some(hash.clone()));
+        }
+        Ok(read.item.clients.clone())
+    }
+
+    /// Loads clients with their guarantors and all dependents of either, one step.
+    async fn load_families(&self, roots: BTreeSet<ClientId>, loaded: &mut Loaded) -> Result<(), Failed> {
+        let heads = self.load_partitions(roots, loaded).await?;
+        let dependents = self.load_partitions(heads, loaded).await?;
+        self.load_partitions(dependents, loaded).await?;
+        // Allocations last: an invoice that changed hands is known by then.
+        let mut allocations = std::mem::take(&mut loaded.allocations);
+        allocations.sort_by(|a, b| {
+            let place = |r: &Read<StoredAllocation>| (r.item.allocation.decided_at, r.item.allocation.payment.clone(), r.item.n);
+            place(a).cmp(&place(b))
+        });
+        for read in &allocations {
+            loaded.world.apply_allocation(read.item.allocation.clone());
+        }
+        loaded.allocations = allocations;
+        Ok(())
+    }
+
+    /// Loads these partitions, and says which guarantors and dependents they name.
+    async fn load_partitions(&self, clients: BTreeSet<ClientId>, loaded: &mut Loaded) -> Result<BTreeSet<ClientId>, Failed> {
+        let new: Vec<ClientId> = clients.into_iter().filter(|c| !loaded.versions.contains_key(c)).collect();
+        let version_keys: Vec<_> = new.iter().map(keys::version).collect();
+        let rows = self.table.get_many(&version_keys).await?;
+        let read: BTreeMap<ClientId, u64> =
+            rows.iter().map(|r| item_of::<Version>(r).map(|v| (v.item.client, v.rev))).collect::<Result<_, _>>()?;
+        let mut named = BTreeSet::new();
+        for client in new {
+            let rev = read.get(&client).copied().unwrap_or(0);
+            for row in &self.table.query(&keys::client_pk(&client), "").await? {
+                if row.kind == Dependent::KIND {
+                    named.insert(item_of::<Dependent>(row)?.item.client);
+                }
+                loaded.take(row)?;
+            }
+            named.extend(loaded.world.client_record(&client).and_then(|c| c.guarantor.clone()));
+            loaded.versions.insert(client, rev);
+        }
+        Ok(named)
+    }
+
+    /// The customers whose e-mail or links a family's rule 14 depends on.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn customers(&self, ids: impl IntoIterator<Item = CustomerId>) -> Result<Vec<Read<StoredCustomer>>, Failed> {
+        let wanted: Vec<_> = ids.into_iter().map(|c| keys::customer(&c)).collect();
+        let rows = self.table.get_many(&wanted).await?;
+        rows.iter().map(|r| item_of(r).map_err(Failed::from)).collect()
+    }
+}

@@ -1,0 +1,546 @@
+//! The store as the use cases see it: typed items, units of work, lists, small facts. No key names leave this folder.
+
+use super::item::{BadItem, Key, Read, Stored, Unit, item_of, row_of, stamp};
+use super::keys;
+use super::model::{
+    AUDIT_OPEN, DeadLetter, InvoiceHome, InvoiceNumber, Meta, OwnLink, REVIEWS_OPEN, ReviewOf, StoredAllocation, StoredAudit,
+    StoredClient, StoredCustomer, StoredEmail, StoredEvent, StoredInvoice, StoredMovement, StoredPayment, StoredPosting,
+    StoredReversal, StoredReview, StoredSeal, Wanted,
+};
+use super::row::{Cond, Row};
+use super::table::{StoreError, Table};
+use crate::personal::{DataKey, Personal};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use vesper_core::ids::{ClientId, CustomerId, EmailHash, EventId, InvoiceId, PaymentId, PostingId, ReviewId};
+use vesper_core::matching::Watch;
+use vesper_core::records::Invoice;
+
+/// Why the store could not do something.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failed {
+    /// The table's own failure.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored item that this release cannot read.
+    #[error(transparent)]
+    Item(#[from] BadItem),
+}
+
+impl Failed {
+    /// Somebody else changed what this step depends on: read again, decide again.
+    #[must_use]
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Failed::Store(StoreError::Conflict { .. }))
+    }
+}
+
+/// Names the row of an effect in a queue message. Opaque outside this folder; holds ids only.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RowRef {
+    pk: String,
+    sk: String,
+}
+
+impl RowRef {
+    /// The place of an item.
+    pub fn of<T: Stored>(item: &T) -> RowRef {
+        let (pk, sk) = item.key();
+        RowRef { pk, sk }
+    }
+}
+
+/// What a due row is.
+#[derive(Debug)]
+pub enum Due {
+    /// A parked payment whose look is due.
+    Payment(PaymentId),
+    /// A write-back that waits.
+    WriteBack(RowRef),
+    /// A posting that waits.
+    Books(RowRef),
+    /// An event whose work could not be finished.
+    Event(Box<StoredEvent>),
+}
+
+/// The effect of a write-back row.
+#[derive(Clone, Debug)]
+pub enum WriteBack {
+    /// A payment to be recorded.
+    Allocation(Read<StoredAllocation>),
+    /// A part to be taken back.
+    Reversal(Read<StoredReversal>),
+}
+
+/// A payment with what stands beside it.
+#[derive(Clone, Debug, Default)]
+pub struct PaymentFile {
+    /// The payment; None when only a refund of it is known.
+    pub payment: Option<Read<StoredPayment>>,
+    /// Its refunds and disputes.
+    pub movements: Vec<Read<StoredMovement>>,
+    /// Its postings.
+    pub postings: Vec<Read<StoredPosting>>,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) table: Table,
+    key: DataKey,
+}
+
+fn typed<T: Stored>(row: Option<Row>) -> Result<Option<Read<T>>, Failed> {
+    row.map(|r| item_of(&r)).transpose().map_err(Failed::from)
+}
+
+impl Store {
+    /// The store on a table, with the practice's data key.
+    #[must_use]
+    pub fn new(table: Table, key: DataKey) -> Store {
+        Store { table, key }
+    }
+
+    /// The table itself, for the local bundle's set-up.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The practice's data key.
+    #[must_use]
+    pub const fn data_key(&self) -> &DataKey {
+        &self.key
+    }
+
+    async fn get<T: Stored>(&self, key: Key) -> Result<Option<Read<T>>, Failed> {
+        typed(self.table.get(&key.0, &key.1).await?)
+    }
+
+    async fn query<T: Stored>(&self, pk: &str, prefix: &str) -> Result<Vec<Read<T>>, Failed> {
+        let rows = self.table.query(pk, prefix).await?;
+        rows.iter().map(|r| item_of(r).map_err(Failed::from)).collect()
+    }
+
+    /// Commits everything a step changes, or nothing.
+    ///
+    /// # Errors
+    /// `Conflict` when something it depends on changed.
+    pub async fn commit(&self, unit: Unit) -> Result<(), Failed> {
+        if unit.is_empty() {
+            return Ok(());
+        }
+        Ok(self.table.transact(unit.into_ops()).await?)
+    }
+
+    /// Stores one item that was read, on the condition that nobody changed it since. Its new revision is in `read`.
+    ///
+    /// # Errors
+    /// `Conflict` when it changed.
+    pub async fn save<T: Stored>(&self, read: &mut Read<T>) -> Result<(), Failed> {
+        let row = row_of(&read.item, read.rev, read.sealed.clone());
+        read.rev = self.table.put(row, Cond::Rev(read.rev)).await?;
+        Ok(())
+    }
+
+    // ---------------------------------------------------------------- single items
+
+    /// A payment alone.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn payment(&self, id: &PaymentId) -> Result<Option<Read<StoredPayment>>, Failed> {
+        self.get(keys::payment(id)).await
+    }
+
+    /// A payment with its movements and postings.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn payment_file(&self, id: &PaymentId) -> Result<PaymentFile, Failed> {
+        let mut file = PaymentFile::default();
+        for row in self.table.query(&keys::payment_pk(id), "").await? {
+            match row.kind.as_str() {
+                StoredPayment::KIND => file.payment = Some(item_of(&row)?),
+                StoredMovement::KIND => file.movements.push(item_of(&row)?),
+                StoredPosting::KIND => file.postings.push(item_of(&row)?),
+                _ => {}
+            }
+        }
+        Ok(file)
+    }
+
+    /// The postings about a subject.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn posting(&self, subject: &str, id: &PostingId) -> Result<Option<Read<StoredPosting>>, Failed> {
+        self.get(keys::posting(&subject, id)).await
+    }
+
+    /// The allocation row `n` of a payment.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn allocation(&self, client: &ClientId, payment: &PaymentId, n: u32) -> Result<Option<Read<StoredAllocation>>, Failed> {
+        self.get(keys::allocation(client, payment, n)).await
+    }
+
+    /// The reversals of an allocation.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn reversals(&self, client: &ClientId, payment: &PaymentId) -> Result<Vec<Read<StoredReversal>>, Failed> {
+        self.query(&keys::client_pk(client), &format!("BACK#{payment}#")).await
+    }
+
+    /// A client with his personal data.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn client(&self, id: &ClientId) -> Result<Option<Read<StoredClient>>, Failed> {
+        self.get(keys::client(id)).await
+    }
+
+    /// The personal data of a client that was read. A look at it is to be audited by the caller.
+    #[must_use]
+    pub fn personal(&self, client: &Read<StoredClient>) -> Personal {
+        let pk = client.item.key().0;
+        let plain = client.sealed.as_ref().and_then(|s| self.key.open(&pk, s).ok());
+        plain.and_then(|p| serde_json::from_slice(&p).ok()).unwrap_or_default()
+    }
+
+    /// Seals personal data for a client's row.
+    #[must_use]
+    pub fn seal_personal(&self, client: &ClientId, personal: &Personal, nonce: [u8; 12]) -> Vec<u8> {
+        let plain = serde_json::to_vec(personal).unwrap_or_default();
+        self.key.seal(&keys::client_pk(client), nonce, &plain)
+    }
+
+    /// In whose partition an invoice stands.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn invoice_home(&self, id: &InvoiceId) -> Result<Option<Read<InvoiceHome>>, Failed> {
+        self.get(keys::invoice_home(id)).await
+    }
+
+    /// An invoice as the EHR holds it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn invoice(&self, id: &InvoiceId) -> Result<Option<Read<StoredInvoice>>, Failed> {
+        match self.invoice_home(id).await? {
+            Some(home) => self.get(keys::invoice(&home.item.client, id)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The invoice a person means by its id or its printed number.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn invoice_typed(&self, text: &str) -> Result<Option<Invoice>, Failed> {
+        let text = text.trim();
+        let Ok(id) = InvoiceId::parse(text) else { return Ok(None) };
+        if let Some(found) = self.invoice(&id).await? {
+            return Ok(Some(found.item.invoice));
+        }
+        let number: Option<Read<InvoiceNumber>> = self.get(keys::invoice_number(text)).await?;
+        match number {
+            Some(number) => Ok(self.invoice(&number.item.invoice).await?.map(|i| i.item.invoice)),
+            None => Ok(None),
+        }
+    }
+
+    /// What is known of a customer.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn customer(&self, id: &CustomerId) -> Result<Option<Read<StoredCustomer>>, Failed> {
+        self.get(keys::customer(id)).await
+    }
+
+    /// Who has an e-mail.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn email(&self, hash: &EmailHash) -> Result<Option<Read<StoredEmail>>, Failed> {
+        self.get(keys::email(hash)).await
+    }
+
+    /// The link that Vesper made itself.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn own_link(&self, client: &ClientId, customer: &CustomerId) -> Result<Option<Read<OwnLink>>, Failed> {
+        self.get(keys::own_link(client, customer)).await
+    }
+
+    /// A review.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn review(&self, id: &ReviewId) -> Result<Option<Read<StoredReview>>, Failed> {
+        self.get(keys::review(id)).await
+    }
+
+    /// Every review about a subject, resolved ones too.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn reviews_about(&self, subject: &str) -> Result<Vec<Read<StoredReview>>, Failed> {
+        let pointers: Vec<Read<ReviewOf>> = self.query(&keys::about_pk(&subject), "").await?;
+        let wanted: Vec<Key> = pointers.iter().map(|p| keys::review(&p.item.review)).collect();
+        let rows = self.table.get_many(&wanted).await?;
+        let mut reviews: Vec<Read<StoredReview>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
+        reviews.sort_by(|a, b| (a.item.review.opened_at, &a.item.review.id).cmp(&(b.item.review.opened_at, &b.item.review.id)));
+        Ok(reviews)
+    }
+
+    /// An event that waits or could not be read.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn event(&self, id: &EventId) -> Result<Option<Read<StoredEvent>>, Failed> {
+        self.get(keys::event(id)).await
+    }
+
+    /// An event's work is finished: its row goes.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn forget_event(&self, id: &EventId) -> Result<(), Failed> {
+        let (pk, sk) = keys::event(id);
+        Ok(self.table.delete(&pk, &sk, Cond::None).await?)
+    }
+
+    /// The row of a write-back.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn write_back(&self, place: &RowRef) -> Result<Option<WriteBack>, Failed> {
+        let Some(row) = self.table.get(&place.pk, &place.sk).await? else { return Ok(None) };
+        Ok(match row.kind.as_str() {
+            StoredAllocation::KIND => Some(WriteBack::Allocation(item_of(&row)?)),
+            StoredReversal::KIND => Some(WriteBack::Reversal(item_of(&row)?)),
+            _ => None,
+        })
+    }
+
+    /// The row of a posting.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn books(&self, place: &RowRef) -> Result<Option<Read<StoredPosting>>, Failed> {
+        typed(self.table.get(&place.pk, &place.sk).await?)
+    }
+
+    // ---------------------------------------------------------------- lists
+
+    /// What is due by now, oldest first. The index says where to look; the base rows say what is true.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn due(&self, now: Timestamp, most: u32) -> Result<Vec<Due>, Failed> {
+        // '~' sorts behind '#', so that a row due in this very second is found.
+        let found = self.table.due(&format!("{}~", stamp(now)), most).await?;
+        let mut rows = self.table.get_many(&found).await?;
+        rows.sort_by(|a, b| a.due.cmp(&b.due));
+        let mut out = Vec::new();
+        for row in rows.iter().filter(|r| r.due.as_deref().is_some_and(|d| d < format!("{}~", stamp(now)).as_str())) {
+            let place = RowRef { pk: row.pk.clone(), sk: row.sk.clone() };
+            out.push(match row.kind.as_str() {
+                StoredPayment::KIND => Due::Payment(item_of::<StoredPayment>(row)?.item.payment.id().clone()),
+                StoredAllocation::KIND | StoredReversal::KIND => Due::WriteBack(place),
+                StoredPosting::KIND => Due::Books(place),
+                StoredEvent::KIND => Due::Event(Box::new(item_of::<StoredEvent>(row)?.item)),
+                _ => continue,
+            });
+        }
+        Ok(out)
+    }
+
+    /// When the next row is due, however late that is.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, Failed> {
+        for (pk, sk) in self.table.due("~", 1).await? {
+            let Some(row) = self.table.get(&pk, &sk).await? else { continue };
+            if let Some(at) = row.due.as_deref().and_then(|d| d.split('#').next()).and_then(|t| t.parse().ok()) {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The open reviews, oldest first.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn open_reviews(&self, after: Option<&str>, most: u32) -> Result<Vec<Read<StoredReview>>, Failed> {
+        let found = self.table.list(REVIEWS_OPEN, after, most).await?;
+        let rows = self.table.get_many(&found).await?;
+        let mut reviews: Vec<Read<StoredReview>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
+        reviews.retain(|r| r.item.review.status == vesper_core::review::Status::Open);
+        reviews.sort_by(|a, b| (a.item.review.opened_at, &a.item.review.id).cmp(&(b.item.review.opened_at, &b.item.review.id)));
+        Ok(reviews)
+    }
+
+    /// Open invoices whose EHR balance is this amount: to be shown, never applied.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn invoices_open_at(
+        &self,
+        currency: vesper_core::money::Currency,
+        open: vesper_core::money::Minor,
+        most: u32,
+    ) -> Result<Vec<Invoice>, Failed> {
+        let found = self.table.list(&super::model::open_list(currency, open), None, most).await?;
+        let rows = self.table.get_many(&found).await?;
+        let items: Vec<Read<StoredInvoice>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
+        let mut invoices: Vec<Invoice> = items.into_iter().map(|r| r.item.invoice).collect();
+        invoices.sort_by(|a, b| (a.issued_on, &a.id).cmp(&(b.issued_on, &b.id)));
+        Ok(invoices)
+    }
+
+    /// The parked payments that wait for any of these, in the order of first delivery.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn parked_for(&self, arrived: impl IntoIterator<Item = &Watch>) -> Result<Vec<PaymentId>, Failed> {
+        let mut found: Vec<(Timestamp, PaymentId)> = Vec::new();
+        for watch in arrived {
+            for wanted in self.query::<Wanted>(&keys::wanted_pk(watch), keys::PARKED_SK).await? {
+                found.push((wanted.item.first_delivered_at, wanted.item.payment));
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found.into_iter().map(|(_, payment)| payment).collect())
+    }
+
+    /// The wishes of a payment that is no longer parked go.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn stop_waiting(&self, payment: &PaymentId, watched: impl IntoIterator<Item = &Watch>) -> Result<(), Failed> {
+        for watch in watched {
+            let (pk, sk) = keys::wanted(watch, payment);
+            self.table.delete(&pk, &sk, Cond::None).await?;
+        }
+        Ok(())
+    }
+
+    /// Audit records that no seal covers yet.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn unsealed(&self, most: u32) -> Result<Vec<Read<StoredAudit>>, Failed> {
+        let found = self.table.list(AUDIT_OPEN, None, most).await?;
+        let rows = self.table.get_many(&found).await?;
+        let records: Vec<Read<StoredAudit>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
+        Ok(records.into_iter().filter(|r| r.item.seal.is_none()).collect())
+    }
+
+    /// The newest seal.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn last_seal(&self) -> Result<Option<StoredSeal>, Failed> {
+        let n: Option<u64> = self.meta("last_seal").await?.map(|r: Read<u64>| r.item);
+        match n {
+            Some(n) => Ok(self.get::<StoredSeal>(keys::seal(n)).await?.map(|r| r.item)),
+            None => Ok(None),
+        }
+    }
+
+    /// Every dead letter.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Failed> {
+        let mut found = Vec::new();
+        for queue in ["events", "write-back", "books", "payouts"] {
+            found.extend(self.query::<DeadLetter>(&format!("DEAD#{queue}"), "").await?.into_iter().map(|r| r.item));
+        }
+        Ok(found)
+    }
+
+    /// A dead letter is back at work, or done with.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn forget_dead_letter(&self, queue: &str, id: &str) -> Result<(), Failed> {
+        let (pk, sk) = keys::dead_letter(queue, &id);
+        Ok(self.table.delete(&pk, &sk, Cond::None).await?)
+    }
+
+    /// Every row of the table, for export and healing.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn scan(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Failed> {
+        Ok(self.table.scan(each).await?)
+    }
+
+    // ---------------------------------------------------------------- small facts
+
+    /// A small fact.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn meta<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Read<T>>, Failed> {
+        let Some(read) = self.get::<Meta>(keys::meta(name)).await? else { return Ok(None) };
+        let bad = |e: serde_json::Error| BadItem { kind: format!("MetaV1 {name}"), problem: e.classify_text() };
+        let item = serde_json::from_value(read.item.value).map_err(bad)?;
+        Ok(Some(Read { item, rev: read.rev, sealed: read.sealed }))
+    }
+
+    /// Stores a small fact, on the condition that it has this revision (0: there is none). Returns the new revision.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody changed it.
+    pub async fn set_meta<T: Serialize>(&self, name: &str, value: &T, rev: u64) -> Result<u64, Failed> {
+        let value = serde_json::to_value(value).unwrap_or_default();
+        let row = row_of(&Meta { name: name.to_owned(), value }, rev, None);
+        Ok(self.table.put(row, Cond::Rev(rev)).await?)
+    }
+
+    /// A small fact that is sealed, because it is a secret.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn secret_meta<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Read<T>>, Failed> {
+        let Some(read) = self.get::<Meta>(keys::meta(name)).await? else { return Ok(None) };
+        let bad = |problem: &str| BadItem { kind: format!("MetaV1 {name}"), problem: problem.to_owned() };
+        let sealed = read.sealed.ok_or_else(|| bad("nothing sealed"))?;
+        let plain = self.key.open(name, &sealed).map_err(|_| bad("it does not open with this data key"))?;
+        let item = serde_json::from_slice(&plain).map_err(|e| bad(&e.classify_text()))?;
+        Ok(Some(Read { item, rev: read.rev, sealed: None }))
+    }
+
+    /// Stores a sealed small fact.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody changed it.
+    pub async fn set_secret_meta<T: Serialize>(&self, name: &str, value: &T, rev: u64, nonce: [u8; 12]) -> Result<u64, Failed> {
+        let plain = serde_json::to_vec(value).unwrap_or_default();
+        let sealed = self.key.seal(name, nonce, &plain);
+        let row = row_of(&Meta { name: name.to_owned(), value: serde_json::Value::Null }, rev, Some(sealed));
+        Ok(self.table.put(row, Cond::Rev(rev)).await?)
+    }
+}
+
+trait ClassifyText {
+    fn classify_text(&self) -> String;
+}
+
+impl ClassifyText for serde_json::Error {
+    /// Where it does not fit; never what stands there.
+    fn classify_text(&self) -> String {
+        format!("line {} column {}", self.line(), self.column())
+    }
+}

@@ -1,0 +1,107 @@
+//! What is open on an invoice (design.md section 4, "What is open"): the EHR's word, corrected by what the EHR does not show yet.
+
+use crate::ids::EhrPaymentId;
+use crate::money::Minor;
+use crate::records::{EhrPayment, Method, Portion, Share};
+use crate::world::{Allocation, InvoiceFile, is_stripe_reference};
+use std::collections::BTreeSet;
+
+/// Where the client share of an invoice stands, our own allocations included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The client share: the EHR's, plus what it does not show, capped at the charge.
+    pub share: Share,
+    /// What our allocations exceed the charge by.
+    pub excess: Minor,
+    /// For each allocation, in order: how much of it the EHR shows.
+    pub shown: Vec<Minor>,
+    /// For each allocation, in order: the EHR payment that shows it.
+    pub shown_by: Vec<Option<EhrPaymentId>>,
+}
+
+/// The standing of an invoice's client share. None while the invoice itself is unknown.
+#[must_use]
+pub fn standing(file: &InvoiceFile) -> Option<Standing> {
+    let ehr = file.invoice.as_ref()?.client_share;
+    let shown_by = match_payments(file);
+    let taken: BTreeSet<&EhrPaymentId> = shown_by.iter().flatten().collect();
+    let others = file.payments.values().filter(|p| p.portion == Portion::Client && !taken.contains(&p.id));
+    // What the EHR's `paid` leaves for us: less every posted payment that is not ours.
+    let cover = ehr.paid.minus(Minor::sum(others.map(EhrPayment::net))).or_zero();
+    let live = file.allocations.iter().filter(|a| !a.closed);
+    let gross = Minor::sum(live.map(|a| a.amount));
+    let net = Minor::sum(file.allocations.iter().map(Allocation::net));
+    let in_ehr = cover.min(gross);
+    let correction =
+        if net >= in_ehr { net.minus(in_ehr) } else { in_ehr.minus(net).min(reversals_not_shown(file, &shown_by)).negated() };
+    let excess = correction.minus(ehr.open).or_zero();
+    let applied = correction.minus(excess);
+    let share = Share { paid: ehr.paid.plus(applied), open: ehr.open.minus(applied), ..ehr };
+    Some(Standing { share, excess, shown: spread(file, &shown_by, in_ehr), shown_by })
+}
+
+/// What we took back and no EHR payment shows as reversed.
+fn reversals_not_shown(file: &InvoiceFile, shown_by: &[Option<EhrPaymentId>]) -> Minor {
+    let each = file.allocations.iter().zip(shown_by).filter(|(a, _)| !a.closed).map(|(a, by)| {
+        let seen = by.as_ref().and_then(|id| file.payments.get(id)).map_or(Minor::ZERO, |p| p.reversed);
+        a.reversed.minus(seen).or_zero()
+    });
+    Minor::sum(each)
+}
+
+/// Gives each allocation its part of what the EHR shows: those with a payment of their own first, then oldest first.
+fn spread(file: &InvoiceFile, shown_by: &[Option<EhrPaymentId>], in_ehr: Minor) -> Vec<Minor> {
+    let mut left = in_ehr;
+    let mut shown = vec![Minor::ZERO; file.allocations.len()];
+    for own_payment in [true, false] {
+        for ((allocation, by), shown) in file.allocations.iter().zip(shown_by).zip(&mut shown) {
+            if by.is_some() == own_payment {
+                *shown = allocation.net().min(left);
+                left = left.minus(*shown);
+            }
+        }
+    }
+    shown
+}
+
+/// Which EHR payment shows which allocation: each at most one.
+fn match_payments(file: &InvoiceFile) -> Vec<Option<EhrPaymentId>> {
+    let mut taken: BTreeSet<&EhrPaymentId> = BTreeSet::new();
+    let mut found: Vec<Option<EhrPaymentId>> = vec![None; file.allocations.len()];
+    let client_payments: Vec<&EhrPayment> = {
+        let mut all: Vec<_> = file.payments.values().filter(|p| p.portion == Portion::Client).collect();
+        all.sort_by_key(|p| (p.first_observed_at, p.seen.seq));
+        all
+    };
+    for by_reference in [true, false] {
+        for (allocation, found) in file.allocations.iter().zip(&mut found) {
+            if allocation.closed || found.is_some() {
+                continue;
+            }
+            let hit = client_payments.iter().find(|p| {
+                !taken.contains(&p.id) && if by_reference { refers(p, allocation) } else { typed_in(p, allocation) }
+            });
+            if let Some(hit) = hit {
+                taken.insert(&hit.id);
+                *found = Some(hit.id.clone());
+            }
+        }
+    }
+    found
+}
+
+/// The EHR payment carries our EHR reference, or the id of the PaymentIntent or of its charge.
+fn refers(p: &EhrPayment, a: &Allocation) -> bool {
+    p.reference == a.reference
+        || p.reference == a.payment.as_str()
+        || a.charge.as_ref().is_some_and(|c| p.reference == c.as_str())
+}
+
+/// A person typed the allocation in: seen after it, same amount, by card, no other payment's id.
+fn typed_in(p: &EhrPayment, a: &Allocation) -> bool {
+    a.typed_in
+        && p.first_observed_at > a.decided_at
+        && p.amount == a.amount
+        && p.method == Method::Card
+        && !is_stripe_reference(&p.reference)
+}

@@ -1,0 +1,312 @@
+//! What is known of the practice: everything a decision may look at, and nothing else.
+//!
+//! The store fills a `World` with the few clients that a payment concerns; backtest keeps the whole practice in one.
+//! The records are applied the same way in both, so both decide alike.
+//! Must not: decide anything.
+
+use crate::ids::{ChargeId, ClientId, CustomerId, EhrPaymentId, EmailHash, InvoiceId, PaymentId, SessionId};
+use crate::money::Minor;
+use crate::records::{Category, Client, ClientStatus, EhrPayment, Invoice};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An amount of one payment that pays the client share of one invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allocation {
+    /// The payment.
+    pub payment: PaymentId,
+    /// Its charge, when it is known.
+    pub charge: Option<ChargeId>,
+    /// The invoice.
+    pub invoice: InvoiceId,
+    /// Whose invoice it is.
+    pub client: ClientId,
+    /// What was allocated.
+    pub amount: Minor,
+    /// What of it was taken back by refunds, disputes and corrections.
+    pub reversed: Minor,
+    /// The rule that allocated it; 0 = a person.
+    pub rule: u8,
+    /// What the client share was when it was allocated: the income it was posted to.
+    pub category: Category,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+    /// The EHR reference that Vesper's own write carries.
+    pub reference: String,
+    /// A person types it into the EHR (backtest, shadow, a worklist item marked done), so no reference shows it.
+    pub typed_in: bool,
+    /// A version of the EHR showed it.
+    pub shown: bool,
+    /// A refund or dispute re-opened its invoice, and nobody has answered yet.
+    pub reopened: bool,
+    /// Closed at the switch from shadow to live: it no longer counts.
+    pub closed: bool,
+}
+
+impl Allocation {
+    /// What still stands.
+    #[must_use]
+    pub fn net(&self) -> Minor {
+        if self.closed { Minor::ZERO } else { self.amount.minus(self.reversed).or_zero() }
+    }
+}
+
+/// An invoice with the EHR payments and the allocations on it.
+#[derive(Clone, Debug, Default)]
+pub struct InvoiceFile {
+    /// The EHR's latest version; None while only a payment of it is known.
+    pub invoice: Option<Invoice>,
+    /// The EHR payments on it.
+    pub payments: BTreeMap<EhrPaymentId, EhrPayment>,
+    /// Our allocations on it, oldest first.
+    pub allocations: Vec<Allocation>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    clients: BTreeMap<ClientId, Client>,
+    dependents: BTreeMap<ClientId, BTreeSet<ClientId>>,
+    invoices: BTreeMap<InvoiceId, InvoiceFile>,
+    invoices_of: BTreeMap<ClientId, BTreeSet<InvoiceId>>,
+    sessions: BTreeMap<SessionId, BTreeSet<InvoiceId>>,
+    ehr_links: BTreeMap<CustomerId, BTreeSet<ClientId>>,
+    own_links: BTreeMap<CustomerId, ClientId>,
+    own_links_of: BTreeMap<ClientId, BTreeSet<CustomerId>>,
+    email_clients: BTreeMap<EmailHash, BTreeSet<ClientId>>,
+    email_customers: BTreeMap<EmailHash, BTreeSet<CustomerId>>,
+    customer_email: BTreeMap<CustomerId, EmailHash>,
+    ehr_references: BTreeMap<String, BTreeSet<(InvoiceId, EhrPaymentId)>>,
+    /// Stripe's customers were listed to the end: until then no e-mail is known to be unique (design.md, Store).
+    pub customers_listed: bool,
+}
+
+/// Whether an EHR reference is the id of a Stripe payment.
+#[must_use]
+pub fn is_stripe_reference(reference: &str) -> bool {
+    ["pi_", "ch_", "py_"].iter().any(|p| reference.starts_with(p))
+}
+
+impl World {
+    // ---------------------------------------------------------------- records in
+
+    /// Takes a client's record; false when a newer one is there.
+    pub fn apply_client(&mut self, client: Client) -> bool {
+        if self.clients.get(&client.id).is_some_and(|old| old.seen > client.seen) {
+            return false;
+        }
+        self.forget_client(&client.id.clone());
+        for customer in &client.customers {
+            self.ehr_links.entry(customer.clone()).or_default().insert(client.id.clone());
+        }
+        for email in &client.emails {
+            self.email_clients.entry(email.clone()).or_default().insert(client.id.clone());
+        }
+        if let Some(guarantor) = &client.guarantor {
+            self.dependents.entry(guarantor.clone()).or_default().insert(client.id.clone());
+        }
+        self.clients.insert(client.id.clone(), client);
+        true
+    }
+
+    fn forget_client(&mut self, id: &ClientId) {
+        let Some(old) = self.clients.remove(id) else { return };
+        for customer in &old.customers {
+            remove_from(&mut self.ehr_links, customer, id);
+        }
+        for email in &old.emails {
+            remove_from(&mut self.email_clients, email, id);
+        }
+        if let Some(guarantor) = &old.guarantor {
+            remove_from(&mut self.dependents, guarantor, id);
+        }
+    }
+
+    /// Takes an invoice's record; false when a newer one is there.
+    pub fn apply_invoice(&mut self, invoice: Invoice) -> bool {
+        let file = self.invoices.entry(invoice.id.clone()).or_default();
+        if let Some(old) = &file.invoice {
+            if old.seen > invoice.seen {
+                return false;
+            }
+            let (client, sessions) = (old.client.clone(), old.sessions.clone());
+            remove_from(&mut self.invoices_of, &client, &invoice.id);
+            for session in &sessions {
+                remove_from(&mut self.sessions, &session.id, &invoice.id);
+            }
+        }
+        self.invoices_of.entry(invoice.client.clone()).or_default().insert(invoice.id.clone());
+        for session in &invoice.sessions {
+            self.sessions.entry(session.id.clone()).or_default().insert(invoice.id.clone());
+        }
+        if let Some(file) = self.invoices.get_mut(&invoice.id) {
+            file.invoice = Some(invoice);
+        }
+        true
+    }
+
+    /// Takes an EHR payment's record; false when a newer one is there.
+    pub fn apply_ehr_payment(&mut self, mut payment: EhrPayment) -> bool {
+        let file = self.invoices.entry(payment.invoice.clone()).or_default();
+        if let Some(old) = file.payments.get(&payment.id) {
+            if old.seen > payment.seen {
+                return false;
+            }
+            payment.first_observed_at = payment.first_observed_at.min(old.first_observed_at);
+            if old.reference != payment.reference {
+                let key = (old.invoice.clone(), old.id.clone());
+                remove_from(&mut self.ehr_references, &old.reference.clone(), &key);
+            }
+        }
+        if is_stripe_reference(&payment.reference) {
+            let place = (payment.invoice.clone(), payment.id.clone());
+            self.ehr_references.entry(payment.reference.clone()).or_default().insert(place);
+        }
+        file.payments.insert(payment.id.clone(), payment);
+        true
+    }
+
+    /// Takes what Stripe says of a customer: its latest e-mail.
+    pub fn apply_customer(&mut self, customer: &CustomerId, email: Option<EmailHash>) {
+        if let Some(old) = self.customer_email.remove(customer) {
+            remove_from(&mut self.email_customers, &old, customer);
+        }
+        if let Some(email) = email {
+            self.email_customers.entry(email.clone()).or_default().insert(customer.clone());
+            self.customer_email.insert(customer.clone(), email);
+        }
+    }
+
+    /// Links a customer to a client by e-mail (rule 14).
+    pub fn apply_link(&mut self, customer: CustomerId, client: ClientId) {
+        if let Some(old) = self.own_links.insert(customer.clone(), client.clone()) {
+            remove_from(&mut self.own_links_of, &old, &customer);
+        }
+        self.own_links_of.entry(client).or_default().insert(customer);
+    }
+
+    /// Takes a new allocation.
+    pub fn apply_allocation(&mut self, allocation: Allocation) {
+        self.invoices.entry(allocation.invoice.clone()).or_default().allocations.push(allocation);
+    }
+
+    /// The allocations on an invoice, to take back a part of one.
+    pub fn allocations_mut(&mut self, invoice: &InvoiceId) -> Option<&mut Vec<Allocation>> {
+        self.invoices.get_mut(invoice).map(|f| &mut f.allocations)
+    }
+
+    // ---------------------------------------------------------------- questions
+
+    /// A client that counts: known and not deleted.
+    #[must_use]
+    pub fn client(&self, id: &ClientId) -> Option<&Client> {
+        self.clients.get(id).filter(|c| c.status != ClientStatus::Deleted)
+    }
+
+    /// A client's record, deleted or not.
+    #[must_use]
+    pub fn client_record(&self, id: &ClientId) -> Option<&Client> {
+        self.clients.get(id)
+    }
+
+    /// Clients that count and whose guarantor this is.
+    pub fn dependents(&self, guarantor: &ClientId) -> impl Iterator<Item = &ClientId> {
+        self.dependents.get(guarantor).into_iter().flatten().filter(|c| self.client(c).is_some())
+    }
+
+    /// The invoices a guarantor pays: his own and those of his dependents, one step.
+    #[must_use]
+    pub fn family(&self, payer: &ClientId) -> BTreeSet<ClientId> {
+        self.dependents(payer).cloned().chain([payer.clone()]).collect()
+    }
+
+    /// The whole family a client belongs to: with his guarantor and that one's other dependents.
+    #[must_use]
+    pub fn whole_family(&self, client: &ClientId) -> BTreeSet<ClientId> {
+        let mut all = self.family(client);
+        if let Some(guarantor) = self.client(client).and_then(|c| c.guarantor.as_ref()) {
+            all.extend(self.family(guarantor));
+        }
+        all
+    }
+
+    /// An invoice with what is on it.
+    #[must_use]
+    pub fn invoice(&self, id: &InvoiceId) -> Option<&InvoiceFile> {
+        self.invoices.get(id)
+    }
+
+    /// A client's invoices.
+    pub fn invoices_of(&self, client: &ClientId) -> impl Iterator<Item = &InvoiceFile> {
+        self.invoices_of.get(client).into_iter().flatten().filter_map(|id| self.invoices.get(id))
+    }
+
+    /// Every invoice, for lists.
+    pub fn invoices(&self) -> impl Iterator<Item = &InvoiceFile> {
+        self.invoices.values()
+    }
+
+    /// The invoices that bill a session.
+    pub fn invoices_of_session(&self, session: &SessionId) -> impl Iterator<Item = &Invoice> {
+        let ids = self.sessions.get(session).into_iter().flatten();
+        ids.filter_map(|id| self.invoices.get(id)).filter_map(|f| f.invoice.as_ref())
+    }
+
+    /// The clients that count and whose customer this is. Where the EHR names any, a link of our own does not count.
+    #[must_use]
+    pub fn linked(&self, customer: &CustomerId) -> BTreeSet<ClientId> {
+        let told: BTreeSet<ClientId> =
+            self.ehr_links.get(customer).into_iter().flatten().filter(|c| self.client(c).is_some()).cloned().collect();
+        if !told.is_empty() {
+            return told;
+        }
+        self.own_links.get(customer).filter(|c| self.client(c).is_some()).cloned().into_iter().collect()
+    }
+
+    /// The client a customer was linked to by e-mail.
+    #[must_use]
+    pub fn own_link(&self, customer: &CustomerId) -> Option<&ClientId> {
+        self.own_links.get(customer)
+    }
+
+    /// All Stripe customers of these clients.
+    #[must_use]
+    pub fn customers_of(&self, clients: &BTreeSet<ClientId>) -> BTreeSet<CustomerId> {
+        let told = clients.iter().filter_map(|c| self.client(c)).flat_map(|c| c.customers.iter().cloned());
+        let own = clients.iter().flat_map(|c| self.own_links_of.get(c).into_iter().flatten().cloned());
+        told.chain(own).collect()
+    }
+
+    /// The customer's latest e-mail.
+    #[must_use]
+    pub fn email_of(&self, customer: &CustomerId) -> Option<&EmailHash> {
+        self.customer_email.get(customer)
+    }
+
+    /// The clients that count and have this e-mail.
+    #[must_use]
+    pub fn clients_with_email(&self, email: &EmailHash) -> BTreeSet<ClientId> {
+        self.email_clients.get(email).into_iter().flatten().filter(|c| self.client(c).is_some()).cloned().collect()
+    }
+
+    /// The customers that have this e-mail.
+    pub fn customers_with_email(&self, email: &EmailHash) -> impl Iterator<Item = &CustomerId> {
+        self.email_customers.get(email).into_iter().flatten()
+    }
+
+    /// The EHR payments whose EHR reference this is.
+    pub fn ehr_payments_referring(&self, reference: &str) -> impl Iterator<Item = &EhrPayment> {
+        let places = self.ehr_references.get(reference).into_iter().flatten();
+        places.filter_map(|(invoice, id)| self.invoices.get(invoice)?.payments.get(id))
+    }
+}
+
+fn remove_from<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Some(set) = map.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(key);
+        }
+    }
+}

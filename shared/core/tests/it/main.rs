@@ -1,0 +1,15 @@
+//! Tests of the core from outside: the decision table of design.md section 4 sentence by sentence, and properties of the money.
+//!
+//! Must not: touch a clock, the disk or the network. One binary, so that it is linked once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot build its case fails")]
+
+mod effect_timeline;
+mod matching_open;
+mod matching_parked;
+mod matching_table;
+mod matching_who_pays;
+mod money_properties;
+mod movements;
+mod practice;
+mod subset_properties;
+mod texts;
