@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Vesper's functions: one use case a file, and what they share.
+//!
+//! Arrows: core <- adapters <- functions <- {infra/local, tests}. A use case reads, calls the pure core, commits once, then acts.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod app;
+pub mod changes;
+pub mod due;
+pub mod export;
+pub mod failure;
+pub mod import;
+pub mod intake;
+pub mod pause;
+pub mod push_books;
+pub mod reconcile;
+pub mod review;
+pub mod seal;
+pub mod task;
+pub mod write_back;

@@ -4,10 +4,15 @@
 //! The records are applied the same way in both, so both decide alike.
 //! Must not: decide anything.
 
+mod packed;
+
+use crate::event::Success;
 use crate::ids::{ChargeId, ClientId, CustomerId, EhrPaymentId, EmailHash, InvoiceId, PaymentId, SessionId};
+use crate::matching::open::standing;
 use crate::money::Minor;
 use crate::records::{Category, Client, ClientStatus, EhrPayment, Invoice};
 use jiff::Timestamp;
+use packed::Packed;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,6 +74,8 @@ pub struct World {
     clients: BTreeMap<ClientId, Client>,
     dependents: BTreeMap<ClientId, BTreeSet<ClientId>>,
     invoices: BTreeMap<InvoiceId, InvoiceFile>,
+    /// Those that [`World::pack`] put away.
+    packed: BTreeMap<InvoiceId, Packed>,
     invoices_of: BTreeMap<ClientId, BTreeSet<InvoiceId>>,
     sessions: BTreeMap<SessionId, BTreeSet<InvoiceId>>,
     ehr_links: BTreeMap<CustomerId, BTreeSet<ClientId>>,
@@ -125,6 +132,7 @@ impl World {
 
     /// Takes an invoice's record; false when a newer one is there.
     pub fn apply_invoice(&mut self, invoice: Invoice) -> bool {
+        self.unpack(&invoice.id);
         let file = self.invoices.entry(invoice.id.clone()).or_default();
         if let Some(old) = &file.invoice {
             if old.seen > invoice.seen {
@@ -148,6 +156,7 @@ impl World {
 
     /// Takes an EHR payment's record; false when a newer one is there.
     pub fn apply_ehr_payment(&mut self, mut payment: EhrPayment) -> bool {
+        self.unpack(&payment.invoice);
         let file = self.invoices.entry(payment.invoice.clone()).or_default();
         if let Some(old) = file.payments.get(&payment.id) {
             if old.seen > payment.seen {
@@ -188,12 +197,60 @@ impl World {
 
     /// Takes a new allocation.
     pub fn apply_allocation(&mut self, allocation: Allocation) {
+        self.unpack(&allocation.invoice);
         self.invoices.entry(allocation.invoice.clone()).or_default().allocations.push(allocation);
     }
 
     /// The allocations on an invoice, to take back a part of one.
     pub fn allocations_mut(&mut self, invoice: &InvoiceId) -> Option<&mut Vec<Allocation>> {
+        self.unpack(invoice);
         self.invoices.get_mut(invoice).map(|f| &mut f.allocations)
+    }
+
+    // ---------------------------------------------------------------- long histories in little memory
+
+    /// Puts an invoice that owes nothing away, in a few bytes; false when it may still be paid. It is no candidate then (nor was it
+    /// before), [`World::invoice`] and the lists do not show it, and whatever is applied to it opens it again. Who packs calls
+    /// [`World::unpack_for`] before a decision. Nothing but the proposals for an unknown client can differ.
+    pub fn pack(&mut self, id: &InvoiceId) -> bool {
+        let Some(file) = self.invoices.get(id) else { return false };
+        let void = file.invoice.as_ref().is_some_and(|i| i.void);
+        if !void && standing(file).is_none_or(|s| !s.share.open.is_zero()) {
+            return false;
+        }
+        let (Some(packed), Some(invoice)) = (Packed::of(file), &file.invoice) else { return false };
+        remove_from(&mut self.invoices_of, &invoice.client, id);
+        self.packed.insert(id.clone(), packed);
+        self.invoices.remove(id);
+        true
+    }
+
+    /// Makes a packed invoice whole again; false when it was not packed.
+    pub fn unpack(&mut self, id: &InvoiceId) -> bool {
+        let Some(packed) = self.packed.remove(id) else { return false };
+        let file = packed.open(id);
+        if let Some(invoice) = &file.invoice {
+            self.invoices_of.entry(invoice.client.clone()).or_default().insert(id.clone());
+        }
+        self.invoices.insert(id.clone(), file);
+        true
+    }
+
+    /// Makes whole what the decision about this payment may name: its references (rule 3) and the invoices of the EHR payments
+    /// that carry its ids (rule 16). The invoices that were packed, to be packed again afterwards.
+    pub fn unpack_for(&mut self, success: &Success) -> Vec<InvoiceId> {
+        if self.packed.is_empty() {
+            return Vec::new();
+        }
+        let reference = &success.reference;
+        let named = reference.invoice.as_deref().and_then(|id| InvoiceId::parse(id).ok());
+        let session = reference.session.as_deref().and_then(|id| SessionId::parse(id).ok());
+        let of_session = session.and_then(|id| self.sessions.get(&id)).into_iter().flatten().cloned();
+        let ids = [Some(success.payment.as_str()), success.charge.as_ref().map(ChargeId::as_str)];
+        let held = ids.into_iter().flatten().filter_map(|id| self.ehr_references.get(id)).flatten().map(|(invoice, _)| invoice.clone());
+        let mut all: Vec<InvoiceId> = named.into_iter().chain(of_session).chain(held).collect();
+        all.retain(|id| self.unpack(id));
+        all
     }
 
     // ---------------------------------------------------------------- questions

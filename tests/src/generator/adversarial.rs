@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 /// Few price points, and some that sum to others.
 const FEES: [i64; 9] = [1000, 2000, 2500, 3000, 4200, 4200, 4200, 6200, 8400];
+/// The shapes of families ([`Maker::family`]) as often as they come up.
+const SHAPES: [usize; 21] = [0, 0, 0, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 9, 10, 11, 12, 13];
 /// No family has more invoices, so that all subsets can be tried.
 const INVOICES_MAX: usize = 12;
 
@@ -17,6 +19,9 @@ struct Bill {
     charge: i64,
     currency: &'static str,
     at: i64,
+    /// Issued and of service at these moments.
+    issued: i64,
+    service: i64,
 }
 
 /// Who may stand on a payment.
@@ -73,7 +78,7 @@ impl Maker {
     }
 
     fn family(&mut self) {
-        let shape = self.rng.below(14);
+        let shape = *self.rng.pick(&SHAPES).unwrap_or(&0);
         let (email, other) = (format!("f{}@example.test", self.count), format!("o{}@example.test", self.count));
         let (cus, cus2) = (self.id("cus_"), self.id("cus_"));
         let mut family = Family::default();
@@ -122,7 +127,7 @@ impl Maker {
         family.payers.push(Payer { customer: Some(cus), receipt_email: None });
         self.customer_events(&family.payers.clone(), [&email, &other]);
         self.client_records(&family);
-        for _ in 0..self.rng.between(1, 6) {
+        for _ in 0..self.rng.between(1, 8) {
             let at = self.moment();
             self.bill(&mut family, at);
         }
@@ -170,8 +175,8 @@ impl Maker {
     }
 
     fn customer_events(&mut self, payers: &[Payer], emails: [&str; 2]) {
-        for customer in payers.iter().take(2).filter_map(|p| p.customer.clone()) {
-            if self.rng.percent(35) {
+        for (k, customer) in payers.iter().take(2).filter_map(|p| p.customer.clone()).enumerate() {
+            if self.rng.percent(if k == 0 { 15 } else { 60 }) {
                 continue;
             }
             let email = *self.rng.pick(&[emails[0], emails[0], emails[0], emails[1]]).unwrap_or(&"");
@@ -217,6 +222,9 @@ impl Maker {
         // Few dates, so that many invoices are equally old.
         let issued = if self.rng.percent(50) { at - at.rem_euclid(7 * DAY) } else { at };
         let service = issued - self.rng.between(0, 2) * DAY;
+        // Siblings seen on one day for one fee.
+        let twin = family.bills.last().filter(|_| self.rng.percent(30));
+        let (issued, service, charge) = twin.map_or((issued, service, charge), |t| (t.issued, t.service, t.charge));
         let mut sessions = vec![json!({"id": session, "service_date": date(service)})];
         if self.rng.percent(10) {
             sessions.push(json!({"id": self.id("s_"), "service_date": date(service - DAY)}));
@@ -228,7 +236,7 @@ impl Maker {
             let again = at + self.rng.between(0, 100) * HOUR;
             self.time.act(again, Act::InvoiceAgain(id.clone()));
         }
-        let bill = Bill { id, client, session, charge, currency, at };
+        let bill = Bill { id, client, session, charge, currency, at, issued, service };
         family.bills.push(bill.clone());
         Some(bill)
     }
@@ -302,7 +310,7 @@ impl Maker {
             return Payer { customer: Some(self.id("cus_")), receipt_email: None };
         }
         // The first customer is the one that the EHR mostly knows.
-        let k = if self.rng.percent(60) { 0 } else { self.rng.below(family.payers.len()) };
+        let k = if self.rng.percent(80) { 0 } else { self.rng.below(family.payers.len()) };
         family.payers.get(k).cloned().unwrap_or_default()
     }
 
@@ -311,7 +319,7 @@ impl Maker {
         let kin = self.rng.pick(&family.bills).cloned().unwrap_or_else(|| target.clone());
         let foreign = self.families.iter().flat_map(|f| &f.bills).nth(self.rng.below(9)).map(|b| b.id.clone());
         let relative = self.rng.pick(&family.clients).map(|c| c["id"].clone()).unwrap_or_default();
-        match self.rng.below(40) {
+        match self.rng.below(54) {
             0..=6 => json!({invoice: target.id}),
             7..=9 => json!({"session_id": target.session}),
             10 => json!({invoice: format!(" {} ", target.id), "session_id": ""}),
@@ -464,7 +472,7 @@ impl Maker {
             return;
         }
         let at = d.at + self.rng.pick_amount(&[-HOUR, 0, 0, 1, HOUR, DAY, 3 * DAY]);
-        let lag_s = if self.rng.percent(75) { 0 } else { self.rng.pick_amount(&[1, HOUR, DAY]) };
+        let lag_s = if self.rng.percent(80) { 0 } else { self.rng.pick_amount(&[1, HOUR, DAY]) };
         let reference = match self.rng.below(8) {
             0 | 1 => d.id.clone(),
             2 => d.charge.clone(),

@@ -84,3 +84,13 @@ fn an_ordinary_month_is_mostly_matched() {
     let matched = lines.iter().filter(|l| l["outcome"] == "matched").count();
     assert!(lines.len() > 300 && matched * 100 > lines.len() * 80, "{matched} of {}", lines.len());
 }
+
+#[test]
+fn every_line_twice_changes_nothing() {
+    let twice = |text: &str| text.lines().map(|line| format!("{line}\n{line}\n")).collect::<String>();
+    for seed in 0..60 {
+        let p = adversarial(seed, 40);
+        let once = decide_all(&OracleConfig::default(), &p.ehr_jsonl, &p.events_jsonl);
+        assert_eq!(once, decide_all(&OracleConfig::default(), &twice(&p.ehr_jsonl), &twice(&p.events_jsonl)), "seed {seed}");
+    }
+}

@@ -257,7 +257,7 @@ impl World {
         let owed: Vec<&String> =
             pool.iter().filter(|id| !self.is_void(id) && !self.is_reopened(id) && self.open(id) > 0).collect();
         let in_currency = |id: &&String| self.invoices.get(*id).is_some_and(|i| i.currency == p.currency);
-        if !owed.is_empty() && !owed.iter().any(|id| in_currency(id)) {
+        if !owed.is_empty() && !owed.iter().any(in_currency) {
             return Look::Decide(ask(2, "currency"));
         }
         if p.meta.kind.as_deref() == Some("prepayment") {

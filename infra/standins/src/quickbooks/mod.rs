@@ -307,6 +307,12 @@ impl QuickBooksStandin {
         self.with(|q, _| q.refresh_token.clone())
     }
 
+    /// The access tokens that were given out and not taken back, in no order.
+    #[must_use]
+    pub fn access_tokens(&self) -> Vec<String> {
+        self.with(|q, _| q.access.keys().cloned().collect())
+    }
+
     /// What every call of the token endpoint came to: `ok`, `invalid_grant`, `invalid_client`.
     #[must_use]
     pub fn refreshes(&self) -> Vec<&'static str> {

@@ -1,0 +1,307 @@
+//! Turns a step of the core into rows: allocations with their write-back, reversals, postings, reviews, audit records. All of
+//! it is committed in one transaction; what must be woken afterwards is collected on the way.
+//!
+//! Must not: decide, or call an outside system.
+
+use crate::app::App;
+use crate::failure::Unfinished;
+use crate::task::Task;
+use jiff::{Timestamp, civil::Date};
+use std::collections::BTreeMap;
+use vesper_adapters::dynamo::item::{Read, Unit};
+use vesper_adapters::dynamo::load::Loaded;
+use vesper_adapters::dynamo::model::{
+    BackReason, ReviewOf, StoredAllocation, StoredAudit, StoredPosting, StoredReversal, StoredReview,
+};
+use vesper_adapters::dynamo::store::RowRef;
+use vesper_adapters::quickbooks::doc_number;
+use vesper_adapters::settings::Accounts;
+use vesper_core::audit::AuditRecord;
+use vesper_core::effect::{Effect, EffectKind};
+use vesper_core::ids::{ClientId, EffectId, InvoiceId, PaymentId, ReviewId};
+use vesper_core::money::Minor;
+use vesper_core::payment::{Payment, Step, TakenBack, derived_id};
+use vesper_core::posting::{Account, Form, Posting};
+use vesper_core::review::{Question, Reason, Review, Status};
+use vesper_core::world::Allocation;
+
+/// The EHR reference of an allocation: Vesper's idempotency key, 56 characters at most.
+#[must_use]
+pub fn ehr_reference(payment: &PaymentId, n: u32, invoice: &InvoiceId) -> String {
+    derived_id("vesper", &[payment.as_str(), &n.to_string(), invoice.as_str()])
+}
+
+fn effect_id(parts: &[&str]) -> EffectId {
+    EffectId::parse(&derived_id("eff", parts)).unwrap_or_else(|_| unreachable!("a derived id is an id"))
+}
+
+/// The id of the review about this subject for this reason; `salt` tells several of them apart.
+#[must_use]
+pub fn review_id(reason: Reason, subject: &str, salt: &str) -> ReviewId {
+    let id = derived_id("rev", &[reason.as_str(), subject, salt]);
+    ReviewId::parse(&id).unwrap_or_else(|_| unreachable!("a derived id is an id"))
+}
+
+/// One step on its way into the store.
+pub struct Changes<'a> {
+    app: &'a App,
+    now: Timestamp,
+    /// What will be committed; callers add their own rows.
+    pub unit: Unit,
+    woken: Vec<Task>,
+}
+
+impl<'a> Changes<'a> {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(app: &'a App, now: Timestamp) -> Changes<'a> {
+        Changes { app, now, unit: Unit::new(), woken: Vec::new() }
+    }
+
+    /// When this step happens.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// New allocations with their write-backs, and the postings of a step.
+    pub fn allocate(&mut self, payment: &Payment, step: &Step) {
+        for (n, allocate) in &step.allocated {
+            let reference = ehr_reference(payment.id(), *n, &allocate.invoice);
+            let worklist = self.app.ehr.bridge.is_none();
+            let effect = (!allocate.in_ehr).then(|| {
+                let id = effect_id(&["write_back", &reference]);
+                Effect::new(id, EffectKind::WriteBack, payment.id().as_str(), payment.shadow, self.now)
+            });
+            let row = StoredAllocation {
+                allocation: Allocation {
+                    payment: payment.id().clone(),
+                    charge: payment.success.charge.clone(),
+                    invoice: allocate.invoice.clone(),
+                    client: allocate.client.clone(),
+                    amount: allocate.amount,
+                    reversed: Minor::ZERO,
+                    rule: payment.shares.iter().find(|s| s.n == *n).map_or(0, |s| s.rule),
+                    category: allocate.category,
+                    decided_at: self.now,
+                    reference,
+                    typed_in: payment.shadow,
+                    shown: allocate.in_ehr,
+                    reopened: false,
+                    closed: false,
+                },
+                n: *n,
+                currency: payment.success.currency,
+                posted_on: self.app.local_date(payment.charged_at),
+                effect,
+                ehr_payment: None,
+                worklist,
+            };
+            if row.effect.as_ref().is_some_and(Effect::is_waiting) && !worklist {
+                self.woken.push(Task::WriteBackV1 { row: RowRef::of(&row) });
+            }
+            self.unit.insert(&row);
+        }
+        for posting in &step.postings {
+            self.post(posting.clone(), payment.shadow);
+        }
+    }
+
+    /// Parts of allocations that are taken back. `loaded` holds the clients concerned.
+    pub fn take_back(&mut self, payment: &Payment, taken: &[TakenBack], reason: BackReason, on: Date, loaded: &Loaded) {
+        let mut rows: BTreeMap<u32, Read<StoredAllocation>> = BTreeMap::new();
+        for back in taken {
+            let found = loaded.allocations.iter().find(|r| r.item.n == back.n && r.item.allocation.payment == *payment.id());
+            let Some(row) = rows.get(&back.n).or(found).cloned() else { continue };
+            rows.insert(back.n, self.take_back_one(payment, row, back, reason, on));
+        }
+        for row in rows.values() {
+            self.unit.update(row);
+        }
+    }
+
+    fn take_back_one(
+        &mut self,
+        payment: &Payment,
+        mut row: Read<StoredAllocation>,
+        back: &TakenBack,
+        reason: BackReason,
+        on: Date,
+    ) -> Read<StoredAllocation> {
+        let allocation = &mut row.item.allocation;
+        allocation.reversed = allocation.reversed.plus(back.amount);
+        allocation.reopened |= reason != BackReason::Correction;
+        if row.item.effect.is_none() || allocation.closed {
+            return row;
+        }
+        let reference = format!("{}-r{}", allocation.reference, back.reversal);
+        let id = effect_id(&["write_back", &reference]);
+        let shadow = payment.shadow;
+        let reversal = StoredReversal {
+            payment: payment.id().clone(),
+            n: back.n,
+            reversal: back.reversal,
+            invoice: allocation.invoice.clone(),
+            client: allocation.client.clone(),
+            amount: back.amount,
+            currency: payment.success.currency,
+            reason,
+            posted_on: on,
+            reference,
+            effect: Effect::new(id, EffectKind::WriteBack, payment.id().as_str(), shadow, self.now),
+            worklist: row.item.worklist,
+        };
+        if !shadow && !reversal.worklist {
+            self.woken.push(Task::WriteBackV1 { row: RowRef::of(&reversal) });
+        }
+        self.unit.insert(&reversal);
+        row
+    }
+
+    /// A posting with its effect.
+    pub fn post(&mut self, posting: Posting, shadow: bool) {
+        debug_assert!(posting.check().is_ok(), "every posting balances");
+        let accounts = self.app.accounts();
+        let shadow = shadow || accounts.is_none();
+        let effect = Effect::new(effect_id(&["books", posting.id.as_str()]), EffectKind::Books, &posting.subject, shadow, self.now);
+        let mut by_account: BTreeMap<String, Minor> = BTreeMap::new();
+        for line in &posting.lines {
+            let sum = by_account.entry(account_id(line.account, accounts)).or_default();
+            *sum = sum.plus(line.amount);
+        }
+        by_account.retain(|_, amount| !amount.is_zero());
+        if by_account.is_empty() {
+            return; // It moves between two roles that are one account: nothing to book.
+        }
+        let lines = by_account.into_iter().collect();
+        let doc_number = (posting.form == Form::Entry).then(|| doc_number(posting.date, posting.id.as_str()));
+        let row = StoredPosting { posting, meant_for: None, lines, doc_number, effect, booked_id: None };
+        if row.effect.is_waiting() {
+            self.woken.push(Task::BooksV1 { row: RowRef::of(&row) });
+        }
+        self.unit.insert(&row);
+    }
+
+    /// Asks a person, unless the same was asked before.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn ask(&mut self, review: Ask<'_>) -> Result<ReviewId, Unfinished> {
+        let id = review_id(review.question.reason, review.subject, review.salt);
+        let row = StoredReview {
+            review: Review {
+                id: id.clone(),
+                subject: review.subject.to_owned(),
+                payment: review.payment.cloned(),
+                question: review.question,
+                status: Status::Open,
+                opened_at: self.now,
+                closed_at: None,
+                resolution: None,
+                about: review.about,
+            },
+        };
+        if self.app.store.review(&id).await?.is_none() {
+            self.audit("asked", review.subject, &format!("{} {id}", row.review.question.reason));
+            self.unit.insert(&row);
+            self.unit.put(&ReviewOf { subject: review.subject.to_owned(), review: id.clone() });
+        }
+        Ok(id)
+    }
+
+    /// A review that was answered, or is no question any more.
+    pub fn close_review(&mut self, read: &Read<StoredReview>, resolution: &str) {
+        let mut read = read.clone();
+        read.item.review.status = Status::Resolved;
+        read.item.review.closed_at = Some(self.now);
+        read.item.review.resolution = Some(resolution.to_owned());
+        self.unit.update(&read);
+    }
+
+    /// An audit record of what this step does.
+    pub fn audit(&mut self, action: &str, subject: &str, detail: &str) {
+        self.audit_by("vesper", action, subject, detail);
+    }
+
+    /// An audit record of what a person does.
+    pub fn audit_by(&mut self, who: &str, action: &str, subject: &str, detail: &str) {
+        let text = |s: &str| s.to_owned();
+        let at = vesper_adapters::dynamo::item::stamp(self.now);
+        let record = AuditRecord { at, who: text(who), action: text(action), subject: text(subject), detail: text(detail) };
+        self.unit.insert(&StoredAudit { record, id: self.app.random_hex(), seal: None });
+    }
+
+    /// Commits the step, then wakes its effects. A wake-up that is lost is found by `due`.
+    ///
+    /// # Errors
+    /// `Conflict` when something it depends on changed; then nothing was stored.
+    pub async fn commit(self) -> Result<(), Unfinished> {
+        self.app.store.commit(self.unit).await?;
+        for task in self.woken {
+            self.app.queues.send(task, 0).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A question to be stored.
+pub struct Ask<'q> {
+    /// What it is about.
+    pub subject: &'q str,
+    /// The payment it is about, if it is about one.
+    pub payment: Option<&'q PaymentId>,
+    /// The question.
+    pub question: Question,
+    /// Tells several of one reason and subject apart.
+    pub salt: &'q str,
+    /// What the answer acts on besides the payment.
+    pub about: Option<String>,
+}
+
+impl<'q> Ask<'q> {
+    /// A question about a payment.
+    #[must_use]
+    pub fn about_payment(payment: &'q PaymentId, question: Question, salt: &'q str) -> Ask<'q> {
+        Ask { subject: payment.as_str(), payment: Some(payment), question, salt, about: None }
+    }
+}
+
+/// The id of an account in QuickBooks; without books its role.
+fn account_id(account: Account, accounts: Option<&Accounts>) -> String {
+    let Some(accounts) = accounts else {
+        return match account {
+            Account::StripeClearing => "stripe_clearing".to_owned(),
+            Account::Checking => "checking".to_owned(),
+            Account::StripeFees => "stripe_fees".to_owned(),
+            Account::Refunds => "refunds".to_owned(),
+            Account::Disputes => "disputes".to_owned(),
+            Account::Unidentified => "unidentified".to_owned(),
+            Account::ClientCredits => "client_credits".to_owned(),
+            Account::Income(category) => format!("income.{}", category.as_str()),
+        };
+    };
+    match account {
+        Account::StripeClearing => &accounts.stripe_clearing,
+        Account::Checking => &accounts.checking,
+        Account::StripeFees => &accounts.stripe_fees,
+        Account::Refunds => &accounts.refunds,
+        Account::Disputes => &accounts.disputes,
+        Account::Unidentified => &accounts.unidentified,
+        Account::ClientCredits => &accounts.client_credits,
+        Account::Income(category) => accounts.income.of(category),
+    }
+    .to_owned()
+}
+
+/// The clients whose invoices a payment's allocations stand on now: an invoice may have changed hands.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn owners(app: &App, payment: &Payment) -> Result<Vec<ClientId>, Unfinished> {
+    let mut owners = Vec::new();
+    for share in payment.shares.iter().filter(|s| s.net().is_positive()) {
+        let home = app.store.invoice_home(&share.invoice).await?;
+        owners.push(home.map_or_else(|| share.client.clone(), |h| h.item.client));
+    }
+    Ok(owners)
+}

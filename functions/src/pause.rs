@@ -1,0 +1,75 @@
+//! Pauses: a person holds the cards, the books, or all writing, at any time (design.md section 3, go_live). Deciding goes on.
+
+use crate::app::App;
+use crate::failure::Unfinished;
+use serde::{Deserialize, Serialize};
+
+/// The small fact that holds the pause.
+const NAME: &str = "pause";
+
+/// What is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// Nothing.
+    #[default]
+    None,
+    /// The cards.
+    Retries,
+    /// The books.
+    Postings,
+    /// Cards, books and write-backs.
+    All,
+}
+
+impl Pause {
+    /// Reads the word of the command line.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Pause> {
+        match word {
+            "none" => Some(Pause::None),
+            "retries" => Some(Pause::Retries),
+            "postings" => Some(Pause::Postings),
+            "all" => Some(Pause::All),
+            _ => None,
+        }
+    }
+
+    /// Whether cards are held.
+    #[must_use]
+    pub const fn holds_retries(self) -> bool {
+        matches!(self, Pause::Retries | Pause::All)
+    }
+
+    /// Whether the books are held.
+    #[must_use]
+    pub const fn holds_postings(self) -> bool {
+        matches!(self, Pause::Postings | Pause::All)
+    }
+
+    /// Whether write-backs are held.
+    #[must_use]
+    pub const fn holds_write_backs(self) -> bool {
+        matches!(self, Pause::All)
+    }
+}
+
+/// What is held now.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn current(app: &App) -> Result<Pause, Unfinished> {
+    Ok(app.store.meta::<Pause>(NAME).await?.map_or(Pause::None, |r| r.item))
+}
+
+/// Holds this from now on, and nothing else.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn set(app: &App, pause: Pause) -> Result<(), Unfinished> {
+    let rev = app.store.meta::<Pause>(NAME).await?.map_or(0, |r| r.rev);
+    app.store.set_meta(NAME, &pause, rev).await?;
+    let mut changes = crate::changes::Changes::new(app, app.now());
+    changes.audit("paused", "stack", &format!("{pause:?}"));
+    changes.commit().await
+}

@@ -1,0 +1,140 @@
+//! Stripe customers: their e-mail as a keyed hash, for rule 14. Never asked by e-mail: that would put it into a URL.
+
+use super::payments::look_at_all;
+use crate::app::App;
+use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use std::collections::BTreeSet;
+use vesper_adapters::dynamo::item::{Read, Unit};
+use vesper_adapters::dynamo::model::{StoredCustomer, StoredEmail};
+use vesper_adapters::error::Class;
+use vesper_core::ids::{CustomerId, EmailHash};
+use vesper_core::matching::Watch;
+
+/// The row of a customer of whom nothing is known.
+#[must_use]
+pub fn unknown(customer: &CustomerId) -> Read<StoredCustomer> {
+    let (told, own) = (BTreeSet::new(), None);
+    let item = StoredCustomer { customer: customer.clone(), email: None, email_known: false, told, own };
+    Read { item, rev: 0, sealed: None }
+}
+
+/// The row of an e-mail that nobody has.
+#[must_use]
+pub fn nobodys(email: &EmailHash) -> Read<StoredEmail> {
+    let item = StoredEmail { email: email.clone(), clients: BTreeSet::new(), customers: BTreeSet::new() };
+    Read { item, rev: 0, sealed: None }
+}
+
+/// Stripe says what a customer's e-mail is now. Parked payments that wait for it are looked at again.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn email_is(app: &App, customer: &CustomerId, email: Option<EmailHash>) -> Result<(), Unfinished> {
+    if !store_email(app, customer, email.clone()).await? {
+        return Ok(());
+    }
+    let arrived = [Some(Watch::Customer(customer.clone())), email.map(Watch::Email)];
+    look_at_all(app, &arrived.into_iter().flatten().collect()).await
+}
+
+/// Stores it; false when it was known.
+async fn store_email(app: &App, customer: &CustomerId, email: Option<EmailHash>) -> Result<bool, Unfinished> {
+    for attempt in 0..TRIES_ON_CONFLICT {
+        let mut row = app.store.customer(customer).await?.unwrap_or_else(|| unknown(customer));
+        if row.item.email_known && row.item.email == email {
+            return Ok(false);
+        }
+        let mut unit = Unit::new();
+        if let Some(old) = row.item.email.take().filter(|old| Some(old) != email.as_ref()) {
+            let mut of_old = app.store.email(&old).await?.unwrap_or_else(|| nobodys(&old));
+            of_old.item.customers.remove(customer);
+            unit.update(&of_old);
+        }
+        if let Some(new) = &email {
+            let mut of_new = app.store.email(new).await?.unwrap_or_else(|| nobodys(new));
+            of_new.item.customers.insert(customer.clone());
+            unit.update(&of_new);
+        }
+        row.item.email.clone_from(&email);
+        row.item.email_known = true;
+        unit.update(&row);
+        match app.store.commit(unit).await.map_err(Unfinished::from) {
+            Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
+            other => return other.map(|()| true),
+        }
+    }
+    Err(Unfinished::Contended { subject: customer.to_string() })
+}
+
+/// Asks Stripe for a customer whose e-mail is not known and whom nobody has linked. When Stripe does not answer, the payment is
+/// decided without it: it parks, and the next look asks again.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn learn(app: &App, customer: Option<&CustomerId>) -> Result<(), Unfinished> {
+    let Some(customer) = customer else { return Ok(()) };
+    let known = app.store.customer(customer).await?;
+    if known.is_some_and(|r| r.item.email_known || !r.item.told.is_empty() || r.item.own.is_some()) {
+        return Ok(());
+    }
+    let email = match app.stripe.customer(customer).await {
+        Ok(now) => now.email.filter(|_| !now.deleted),
+        Err(e) if e.class == Class::NotFound => None,
+        Err(e) => {
+            tracing::warn!(customer.id = %customer, problem = %e, "the customer's e-mail is not known for now");
+            return Ok(());
+        }
+    };
+    store_email(app, customer, email).await.map(|_| ())
+}
+
+/// Lists all of Stripe's customers, once: from then on an e-mail that one customer has is known to be unique.
+///
+/// # Errors
+/// When Stripe or the store does not answer; it goes on from its cursor at the next call.
+pub async fn list_all(app: &App) -> Result<(), Unfinished> {
+    const DONE: &str = "customers_listed";
+    const CURSOR: &str = "customers_cursor";
+    if app.store.meta::<bool>(DONE).await?.is_some_and(|r| r.item) {
+        return Ok(());
+    }
+    loop {
+        let cursor = app.store.meta::<CustomerId>(CURSOR).await?;
+        let rev = cursor.as_ref().map_or(0, |c| c.rev);
+        let page = app.stripe.customers_page(cursor.as_ref().map(|c| &c.item)).await?;
+        for (customer, email) in &page.customers {
+            store_email(app, customer, email.clone()).await?;
+        }
+        if let Some((last, _)) = page.customers.last() {
+            app.store.set_meta(CURSOR, last, rev).await?;
+        }
+        if !page.has_more {
+            break;
+        }
+    }
+    let rev = app.store.meta::<bool>(DONE).await?.map_or(0, |r| r.rev);
+    app.store.set_meta(DONE, &true, rev).await?;
+    wake_all_parked(app).await
+}
+
+/// Rule 14 may link from now on: every parked payment is looked at once more.
+async fn wake_all_parked(app: &App) -> Result<(), Unfinished> {
+    use vesper_adapters::dynamo::item::{Stored as _, item_of};
+    use vesper_adapters::dynamo::model::StoredPayment;
+    use vesper_core::payment::PaymentState;
+    let mut parked = Vec::new();
+    let mut each = |row: vesper_adapters::dynamo::row::Row| {
+        if row.kind == StoredPayment::KIND
+            && let Ok(read) = item_of::<StoredPayment>(&row)
+            && read.item.payment.state == PaymentState::Parked
+        {
+            parked.push((read.item.payment.first_delivered_at, read.item.payment.id().clone()));
+        }
+    };
+    app.store.scan(&mut each).await?;
+    parked.sort();
+    for (_, payment) in parked {
+        super::payments::look(app, &payment).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! What is open (design.md section 4, "What is open"): open = the EHR's latest client open, minus our allocations that it does
+//! not show, plus our reversals that it does not show yet.
+
+use crate::practice::{Practice, invoice_id, minor, practice};
+use proptest::prelude::*;
+use vesper_core::matching::open::{Standing, standing};
+use vesper_core::records::Method;
+
+/// An invoice of 100.00 of which the EHR says that so much is paid.
+fn paid(amount: i64) -> Practice {
+    practice().linked("c1", "cus_1").invoice_with("i1", "c1", 10_000, |i| i.paid(amount))
+}
+
+fn stand(p: &Practice) -> Standing {
+    standing(p.world.invoice(&invoice_id("i1")).unwrap()).unwrap()
+}
+
+fn shown(p: &Practice) -> Vec<i64> {
+    stand(p).shown.iter().map(|m| m.get()).collect()
+}
+
+#[test]
+fn open_is_the_ehrs_word_without_allocations() {
+    assert_eq!(paid(0).open("i1"), 10_000);
+    assert_eq!(paid(3000).open("i1"), 7000);
+    let p = practice().linked("c1", "cus_1").invoice_with("i1", "c1", 10_000, |i| i.written_off(2500).paid(3000));
+    assert_eq!(p.open("i1"), 4500);
+}
+
+#[test]
+fn open_is_less_an_allocation_the_ehr_does_not_show() {
+    let p = paid(0).allocated("pi_0", "i1", 4200);
+    assert_eq!((p.open("i1"), shown(&p)), (5800, vec![0]));
+}
+
+#[test]
+fn open_counts_an_allocation_shown_by_our_reference_or_either_stripe_id_once() {
+    for reference in ["key_pi_0", "pi_0", "ch_0"] {
+        let p = paid(4200).allocated("pi_0", "i1", 4200).ehr_payment("e1", "i1", 4200, reference);
+        assert_eq!((p.open("i1"), shown(&p)), (5800, vec![4200]), "{reference}");
+    }
+}
+
+#[test]
+fn open_an_allocation_is_shown_only_as_far_as_paid_covers_it() {
+    let p = paid(0).allocated("pi_0", "i1", 4200).ehr_payment("e1", "i1", 4200, "key_pi_0");
+    assert_eq!((p.open("i1"), shown(&p)), (5800, vec![0]), "the record came before the invoice's version");
+    let p = paid(4200).allocated("pi_0", "i1", 4200);
+    assert_eq!((p.open("i1"), shown(&p)), (5800, vec![4200]), "the invoice's version came before the record");
+    let p = paid(3000).allocated("pi_0", "i1", 4200).ehr_payment("e1", "i1", 4200, "key_pi_0");
+    assert_eq!((p.open("i1"), shown(&p)), (5800, vec![3000]));
+}
+
+#[test]
+fn open_another_payment_only_reduces_the_ehrs_open() {
+    let p = paid(4200).allocated("pi_0", "i1", 4200).ehr_payment_with("e1", "i1", 4200, "", |e| e.method(Method::Cash));
+    assert_eq!((p.open("i1"), shown(&p)), (1600, vec![0]), "cash of the same amount shows nothing");
+    let p = paid(8400).allocated("pi_0", "i1", 4200).ehr_payment("e1", "i1", 4200, "key_pi_0").ehr_payment("e2", "i1", 4200, "");
+    assert_eq!((p.open("i1"), shown(&p)), (1600, vec![4200]));
+}
+
+#[test]
+fn open_an_insurance_payment_is_no_client_payment() {
+    let p = paid(0).allocated("pi_0", "i1", 4200).ehr_payment_with("e1", "i1", 4200, "key_pi_0", |e| e.insurance());
+    assert_eq!((p.open("i1"), shown(&p)), (5800, vec![0]));
+}
+
+#[test]
+fn open_each_ehr_payment_shows_at_most_one_allocation() {
+    let p = paid(4200)
+        .allocated_with("pi_0", "i1", 4200, |a| a.typed_in = true)
+        .allocated_with("pi_2", "i1", 4200, |a| a.typed_in = true)
+        .ehr_payment("e1", "i1", 4200, "");
+    assert_eq!((p.open("i1"), shown(&p)), (1600, vec![4200, 0]));
+    assert_eq!(stand(&p).shown_by.iter().filter(|by| by.is_some()).count(), 1);
+}
+
+#[test]
+fn open_several_ehr_payments_of_one_allocation_show_it_together() {
+    let p = paid(5000).allocated("pi_0", "i1", 5000).ehr_payment("e1", "i1", 3000, "pi_0").ehr_payment("e2", "i1", 2000, "ch_0");
+    let standing = stand(&p);
+    assert_eq!((p.open("i1"), shown(&p), standing.excess), (5000, vec![5000], minor(0)), "rule 16 makes one allocation of both");
+}
+
+#[test]
+fn open_a_second_payment_under_an_id_shows_no_other_allocation() {
+    let p = paid(8400)
+        .allocated("pi_0", "i1", 4200)
+        .allocated("pi_2", "i1", 1000)
+        .ehr_payment("e1", "i1", 4200, "key_pi_0")
+        .ehr_payment("e2", "i1", 4200, "pi_0");
+    assert_eq!((p.open("i1"), shown(&p)), (600, vec![4200, 0]), "pi_2 is not in the EHR yet");
+}
+
+#[test]
+fn open_a_typed_in_payment_shows_an_allocation_only_where_people_type() {
+    let typed = paid(4200).allocated_with("pi_0", "i1", 4200, |a| a.typed_in = true).ehr_payment("e1", "i1", 4200, "visa 4242");
+    assert_eq!((typed.open("i1"), shown(&typed)), (5800, vec![4200]));
+    let written = paid(4200).allocated("pi_0", "i1", 4200).ehr_payment("e1", "i1", 4200, "visa 4242");
+    assert_eq!((written.open("i1"), shown(&written)), (1600, vec![0]));
+}
+
+#[test]
+fn open_a_typed_in_payment_is_later_of_the_same_amount_by_card_and_no_other_payments() {
+    let with = |amount, reference: &str, first: &'static str, method| {
+        let p = paid(amount).allocated_with("pi_0", "i1", 4200, |a| a.typed_in = true);
+        let p = p.ehr_payment_with("e1", "i1", amount, reference, |e| e.first_observed(first).method(method));
+        shown(&p)[0]
+    };
+    assert_eq!(with(4200, "", "12:00", Method::Card), 4200);
+    assert_eq!(with(4200, "", "10:00", Method::Card), 0, "seen when it was decided");
+    assert_eq!(with(4100, "", "12:00", Method::Card), 0, "another amount");
+    assert_eq!(with(4200, "", "12:00", Method::Check), 0, "no card");
+    for other in ["pi_5", "ch_5", "py_5"] {
+        assert_eq!(with(4200, other, "12:00", Method::Card), 0, "{other}");
+    }
+}
+
+#[test]
+fn open_what_no_known_ehr_payment_explains_shows_the_oldest_allocation_first() {
+    let p = paid(5000).allocated("pi_0", "i1", 4200).allocated("pi_2", "i1", 3000);
+    assert_eq!((p.open("i1"), shown(&p)), (2800, vec![4200, 800]));
+}
+
+#[test]
+fn open_an_allocation_with_its_own_payment_is_shown_before_an_older_one() {
+    let p = paid(3000).allocated("pi_0", "i1", 4200).allocated("pi_2", "i1", 3000).ehr_payment("e1", "i1", 3000, "key_pi_2");
+    assert_eq!((p.open("i1"), shown(&p)), (2800, vec![0, 3000]));
+}
+
+#[test]
+fn open_is_more_by_a_reversal_the_ehr_does_not_show_yet() {
+    let p = paid(4200).allocated_with("pi_0", "i1", 4200, |a| a.reversed = minor(1200)).ehr_payment("e1", "i1", 4200, "key_pi_0");
+    assert_eq!(p.open("i1"), 7000);
+}
+
+#[test]
+fn open_a_reversal_is_shown_when_the_ehr_payment_is_reversed_or_paid_no_longer_covers_it() {
+    let ours = |p: Practice| p.allocated_with("pi_0", "i1", 4200, |a| a.reversed = minor(4200));
+    let both = ours(paid(0)).ehr_payment_with("e1", "i1", 4200, "key_pi_0", |e| e.reversed(4200));
+    assert_eq!(both.open("i1"), 10_000);
+    let record_first = ours(paid(4200)).ehr_payment_with("e1", "i1", 4200, "key_pi_0", |e| e.reversed(4200));
+    assert_eq!(record_first.open("i1"), 5800, "the EHR's open is not made larger than it says");
+    let version_first = ours(paid(0)).ehr_payment("e1", "i1", 4200, "key_pi_0");
+    assert_eq!(version_first.open("i1"), 10_000);
+}
+
+#[test]
+fn open_an_allocation_taken_back_before_the_ehr_had_it_changes_nothing() {
+    assert_eq!(paid(0).allocated_with("pi_0", "i1", 4200, |a| a.reversed = minor(4200)).open("i1"), 10_000);
+}
+
+#[test]
+fn open_an_allocation_the_ehr_no_longer_shows_stands() {
+    let p = paid(0).allocated_with("pi_0", "i1", 4200, |a| a.shown = true);
+    let p = p.ehr_payment_with("e1", "i1", 4200, "key_pi_0", |e| e.reversed(4200));
+    assert_eq!((p.open("i1"), shown(&p)), (5800, vec![0]), "until a person answers");
+}
+
+#[test]
+fn open_a_closed_allocation_of_shadow_mode_does_not_count() {
+    let p = paid(0).allocated_with("pi_0", "i1", 4200, |a| a.closed = true);
+    assert_eq!((p.open("i1"), shown(&p)), (10_000, vec![0]));
+    let p = paid(4200).allocated_with("pi_0", "i1", 4200, |a| a.closed = true).ehr_payment("e1", "i1", 4200, "pi_0");
+    assert_eq!(p.open("i1"), 5800);
+}
+
+#[test]
+fn open_what_exceeds_the_charge_is_the_excess() {
+    let p = paid(8000).allocated("pi_0", "i1", 4200).ehr_payment("e1", "i1", 8000, "cash");
+    let standing = stand(&p);
+    assert_eq!((standing.share.open, standing.share.paid, standing.excess), (minor(0), minor(10_000), minor(2200)));
+}
+
+#[test]
+fn open_an_invoice_not_known_has_no_standing() {
+    let p = practice().ehr_payment("e1", "i7", 4200, "pi_1");
+    assert_eq!(standing(p.world.invoice(&invoice_id("i7")).unwrap()), None);
+}
+
+#[test]
+fn open_an_older_version_that_arrives_late_is_not_believed() {
+    let newer = paid(4200);
+    let stale = paid(0).world.invoice(&invoice_id("i1")).unwrap().invoice.clone().unwrap();
+    let mut p = newer.clone();
+    let mut older = stale;
+    older.seen.seq = 0;
+    assert!(!p.world.apply_invoice(older), "same moment, earlier in the feed");
+    assert_eq!(p.open("i1"), 5800);
+}
+
+fn random_invoice() -> impl Strategy<Value = Practice> {
+    let allocation = (1..6000_i64, 0..6000_i64, any::<bool>(), any::<bool>());
+    let ehr = (0..4_usize, 1..6000_i64, 0..6000_i64, prop_oneof![Just("key_pi_"), Just("pi_"), Just("ch_"), Just("other ")]);
+    let parts = (0..=10_000_i64, 0..=10_000_i64, prop::collection::vec(allocation, 0..4), prop::collection::vec(ehr, 0..5));
+    parts.prop_map(|(paid, off, allocations, payments)| {
+        let off = off.min(10_000 - paid);
+        let p = practice().linked("c1", "cus_1").invoice_with("i1", "c1", 10_000, |i| i.written_off(off).paid(paid));
+        let p = allocations.into_iter().enumerate().fold(p, |p, (n, (amount, reversed, typed, closed))| {
+            p.allocated_with(&format!("pi_{n}"), "i1", amount, |a| {
+                (a.reversed, a.typed_in, a.closed) = (minor(reversed.min(amount)), typed, closed && typed);
+            })
+        });
+        payments.into_iter().enumerate().fold(p, |p, (n, (of, amount, reversed, prefix))| {
+            p.ehr_payment_with(&format!("e{n}"), "i1", amount, &format!("{prefix}{of}"), |e| e.reversed(reversed.min(amount)))
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(crate::money_properties::config(300))]
+
+    /// Invariant 2, whatever the EHR and we say of an invoice.
+    #[test]
+    fn open_the_share_always_adds_up(p in random_invoice()) {
+        let standing = stand(&p);
+        let file = p.world.invoice(&invoice_id("i1")).unwrap();
+        prop_assert!(standing.share.adds_up(), "{standing:?}");
+        prop_assert_eq!(standing.share.charge, file.invoice.as_ref().unwrap().client_share.charge);
+        prop_assert!(standing.excess.get() >= 0);
+        for (shown, allocation) in standing.shown.iter().zip(&file.allocations) {
+            prop_assert!(*shown <= allocation.net() && shown.get() >= 0);
+        }
+        let mut by: Vec<_> = standing.shown_by.iter().flatten().collect();
+        by.sort();
+        by.dedup();
+        prop_assert_eq!(by.len(), standing.shown_by.iter().flatten().count(), "one payment showed two allocations");
+    }
+}
