@@ -36,6 +36,8 @@ pub trait Host: Send + Sync {
 pub struct Ehr {
     /// The bridge; None with `ehr.kind = "files"`.
     pub bridge: Option<BridgeClient>,
+    /// One reading of the feed at a time in this process; the lease in the table keeps the others out.
+    pub importing: tokio::sync::Mutex<()>,
 }
 
 /// The QuickBooks side.

@@ -5,7 +5,7 @@
 
 pub mod app;
 pub mod changes;
-pub mod due;
+pub mod dead_letters;
 pub mod export;
 pub mod failure;
 pub mod import;
@@ -16,4 +16,7 @@ pub mod reconcile;
 pub mod review;
 pub mod seal;
 pub mod task;
+#[cfg(test)]
+pub mod testing;
+pub mod work;
 pub mod write_back;

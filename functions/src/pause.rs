@@ -2,7 +2,12 @@
 
 use crate::app::App;
 use crate::failure::Unfinished;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use vesper_adapters::dynamo::item::{Unit, stamp};
+use vesper_adapters::dynamo::model::StoredAudit;
+use vesper_adapters::dynamo::store::{Failed, Store};
+use vesper_core::audit::AuditRecord;
 
 /// The small fact that holds the pause.
 const NAME: &str = "pause";
@@ -32,6 +37,17 @@ impl Pause {
             "postings" => Some(Pause::Postings),
             "all" => Some(Pause::All),
             _ => None,
+        }
+    }
+
+    /// The word of the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Pause::None => "none",
+            Pause::Retries => "retries",
+            Pause::Postings => "postings",
+            Pause::All => "all",
         }
     }
 
@@ -67,9 +83,20 @@ pub async fn current(app: &App) -> Result<Pause, Unfinished> {
 /// # Errors
 /// When the store does not answer.
 pub async fn set(app: &App, pause: Pause) -> Result<(), Unfinished> {
-    let rev = app.store.meta::<Pause>(NAME).await?.map_or(0, |r| r.rev);
-    app.store.set_meta(NAME, &pause, rev).await?;
-    let mut changes = crate::changes::Changes::new(app, app.now());
-    changes.audit("paused", "stack", &format!("{pause:?}"));
-    changes.commit().await
+    Ok(store(&app.store, pause, "local", app.now(), app.random_hex()).await?)
+}
+
+/// The same on a store alone: the command line does it beside a running serve.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn store(store: &Store, pause: Pause, who: &str, at: Timestamp, random_id: String) -> Result<(), Failed> {
+    let rev = store.meta::<Pause>(NAME).await?.map_or(0, |r| r.rev);
+    store.set_meta(NAME, &pause, rev).await?;
+    let text = |s: &str| s.to_owned();
+    let (subject, action) = (text("stack"), text("paused"));
+    let record = AuditRecord { at: stamp(at), who: text(who), action, subject, detail: text(pause.as_str()) };
+    let mut unit = Unit::new();
+    unit.insert(&StoredAudit { record, id: random_id, seal: None });
+    store.commit(unit).await
 }

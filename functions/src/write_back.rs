@@ -1,1 +1,320 @@
-//! Being written.
+//! write-back: records an allocation in the EHR, or takes a part of one back. Idempotent by its row; whoever takes over a call
+//! whose outcome is unknown asks the EHR by reference first.
+//!
+//! Must not: decide, or write anything on the payer portion.
+
+use crate::app::{App, Held};
+use crate::changes::{Ask, Changes};
+use crate::failure::Unfinished;
+use crate::{dead_letters, pause};
+use crate::task::Task;
+use jiff::Timestamp;
+use vesper_adapters::dynamo::item::{Read, Stored};
+use vesper_adapters::dynamo::model::{BackReason, StoredAllocation, StoredReversal};
+use vesper_adapters::dynamo::store::{RowRef, WriteBack};
+use vesper_adapters::ehr::{BridgeClient, NewPayment, NewReversal, ReversalReason, WriteMethod};
+use vesper_adapters::error::{CallError, Class};
+use vesper_core::effect::{BACKOFF_MAX_S, Begin, Effect, EffectState, Failure};
+use vesper_core::money::Minor;
+use vesper_core::records::EhrPayment;
+use vesper_core::review::{Answer, Question, Reason};
+
+/// A paused effect, or one that waits for another, is looked at again after so long, in seconds.
+const PAUSED_S: i64 = 60;
+/// A reversal waits so long for the payment it reverses, in seconds.
+const WAIT_FOR_PAYMENT_S: i64 = 5;
+
+/// A row that carries a write-back effect.
+trait Writes: Stored {
+    fn effect(&self) -> Option<&Effect>;
+    fn effect_mut(&mut self) -> Option<&mut Effect>;
+    fn is_worklist(&self) -> bool;
+}
+
+impl Writes for StoredAllocation {
+    fn effect(&self) -> Option<&Effect> {
+        self.effect.as_ref()
+    }
+    fn effect_mut(&mut self) -> Option<&mut Effect> {
+        self.effect.as_mut()
+    }
+    fn is_worklist(&self) -> bool {
+        self.worklist
+    }
+}
+
+impl Writes for StoredReversal {
+    fn effect(&self) -> Option<&Effect> {
+        Some(&self.effect)
+    }
+    fn effect_mut(&mut self) -> Option<&mut Effect> {
+        Some(&mut self.effect)
+    }
+    fn is_worklist(&self) -> bool {
+        self.worklist
+    }
+}
+
+/// Works off one write-back.
+///
+/// # Errors
+/// When the store or a queue does not answer; the EHR's failures are written into the row.
+pub async fn write(app: &App, place: &RowRef) -> Result<(), Unfinished> {
+    let Some(bridge) = &app.ehr.bridge else { return Ok(()) };
+    let outcome = match app.store.write_back(place).await? {
+        Some(WriteBack::Allocation(read)) => record(app, bridge, read).await,
+        Some(WriteBack::Reversal(read)) => reverse(app, bridge, read).await,
+        None => Ok(()),
+    };
+    match outcome {
+        // Somebody else changed the row meanwhile: its own message or `due` goes on with it.
+        Err(e) if e.is_conflict() => app.queues.send(Task::WriteBackV1 { row: place.clone() }, 1).await.map_err(Unfinished::from),
+        other => other,
+    }
+}
+
+/// Takes the row for this piece of work: None when there is nothing to do now, else whether to ask first.
+async fn begin<T: Writes>(app: &App, held: &Held<'_>, read: &mut Read<T>) -> Result<Option<bool>, Unfinished> {
+    let now = app.now();
+    let paused = pause::current(app).await?.holds_write_backs();
+    let worklist = read.item.is_worklist();
+    let Some(effect) = read.item.effect_mut().filter(|_| !worklist) else { return Ok(None) };
+    if paused && effect.is_waiting() {
+        effect.put_off(now, PAUSED_S, "paused by a person");
+        app.store.save(read).await?;
+        return Ok(None);
+    }
+    match effect.begin(now, &held.owner, |lease| app.host.alive(lease)) {
+        Begin::Finished | Begin::NotNow => Ok(None),
+        Begin::Go { ask_first } => {
+            app.store.save(read).await?;
+            Ok(Some(ask_first))
+        }
+    }
+}
+
+/// Notes that the call is made now, before it is made.
+async fn calling<T: Writes>(app: &App, read: &mut Read<T>) -> Result<(), Unfinished> {
+    if let Some(effect) = read.item.effect_mut() {
+        effect.calling(app.now());
+    }
+    Ok(app.store.save(read).await?)
+}
+
+// -------------------------------------------------------------------- recording
+
+async fn record(app: &App, bridge: &BridgeClient, mut read: Read<StoredAllocation>) -> Result<(), Unfinished> {
+    let held = Held::new(app);
+    let Some(ask_first) = begin(app, &held, &mut read).await? else { return Ok(()) };
+    let amount = to_write(app, &read.item).await?;
+    if !amount.is_positive() {
+        return recorded(app, read, None).await;
+    }
+    if ask_first {
+        match bridge.payment_by_reference(&read.item.allocation.reference, app.host.real_unix_s()).await {
+            Ok(Some(found)) => return recorded(app, read, Some(&found)).await,
+            Ok(None) => {
+                if !may_call_again(app, bridge, &mut read).await? {
+                    return later(app, read).await;
+                }
+            }
+            Err(e) => return could_not_ask(app, read, &e).await,
+        }
+    }
+    calling(app, &mut read).await?;
+    let allocation = &read.item.allocation;
+    let new = NewPayment {
+        invoice: allocation.invoice.clone(),
+        amount,
+        currency: read.item.currency,
+        method: WriteMethod::Card,
+        posted_on: read.item.posted_on,
+        reference: allocation.reference.clone(),
+    };
+    match bridge.post_payment(&new, app.host.real_unix_s()).await {
+        Ok(payment) => recorded(app, read, Some(&payment)).await,
+        Err(e) => failed(app, read, &e).await,
+    }
+}
+
+/// What is to be written: the allocation, less what an adjudication took off before it was written. What refunds took back is
+/// written and then reversed, so that the EHR tells the same story.
+async fn to_write(app: &App, row: &StoredAllocation) -> Result<Minor, Unfinished> {
+    let reversals = app.store.reversals(&row.allocation.client, &row.allocation.payment).await?;
+    let ours = Minor::sum(reversals.iter().filter(|r| r.item.n == row.n).map(|r| r.item.amount));
+    Ok(row.allocation.amount.minus(row.allocation.reversed.minus(ours).or_zero()))
+}
+
+async fn recorded(app: &App, mut read: Read<StoredAllocation>, payment: Option<&EhrPayment>) -> Result<(), Unfinished> {
+    let subject = read.item.allocation.payment.clone();
+    read.item.ehr_payment = payment.map(|p| p.id.clone()).or(read.item.ehr_payment);
+    let Some(effect) = read.item.effect.as_mut() else { return Ok(()) };
+    let (id, had_failed) = (effect.id.clone(), effect.problem.is_some());
+    effect.succeed();
+    let mut changes = Changes::new(app, app.now());
+    changes.audit("wrote_back", subject.as_str(), &format!("{} on {}", read.item.allocation.amount, read.item.allocation.invoice));
+    changes.unit.update(&read);
+    tracing::info!(payment.id = %subject, "recorded in the EHR");
+    changes.commit().await?;
+    if had_failed { dead_letters::resolved(app, id.as_str()).await } else { Ok(()) }
+}
+
+// -------------------------------------------------------------------- taking back
+
+async fn reverse(app: &App, bridge: &BridgeClient, mut read: Read<StoredReversal>) -> Result<(), Unfinished> {
+    let held = Held::new(app);
+    let Some(ask_first) = begin(app, &held, &mut read).await? else { return Ok(()) };
+    let row = app.store.allocation(&read.item.client, &read.item.payment, read.item.n).await?;
+    let Some(allocation) = row else { return reversed(app, read, "its allocation is gone").await };
+    let effect = allocation.item.effect.as_ref();
+    let Some(written) = allocation.item.ehr_payment.clone() else {
+        if effect.is_some_and(Effect::is_waiting) {
+            read.item.effect.put_off(app.now(), WAIT_FOR_PAYMENT_S, "the payment it takes back is not written yet");
+            return later(app, read).await;
+        }
+        return reversed(app, read, "the payment was never written").await;
+    };
+    if ask_first {
+        match bridge.payment_by_reference(&allocation.item.allocation.reference, app.host.real_unix_s()).await {
+            Ok(Some(found)) if found.reversed >= earlier(app, &read.item).await?.plus(read.item.amount) => {
+                return reversed(app, read, "found reversed").await;
+            }
+            Ok(_) => {
+                if !may_call_again(app, bridge, &mut read).await? {
+                    return later(app, read).await;
+                }
+            }
+            Err(e) => return could_not_ask(app, read, &e).await,
+        }
+    }
+    calling(app, &mut read).await?;
+    let new = NewReversal {
+        amount: read.item.amount,
+        currency: read.item.currency,
+        reason: match read.item.reason {
+            BackReason::Refund => ReversalReason::Refund,
+            BackReason::Dispute => ReversalReason::Dispute,
+            BackReason::Correction => ReversalReason::Correction,
+        },
+        posted_on: read.item.posted_on,
+    };
+    match bridge.reverse(&written, &new, &read.item.reference, app.host.real_unix_s()).await {
+        Ok(_) => reversed(app, read, "reversed").await,
+        Err(e) => failed(app, read, &e).await,
+    }
+}
+
+/// What the other reversals of the same allocation have already taken back in the EHR.
+async fn earlier(app: &App, row: &StoredReversal) -> Result<Minor, Unfinished> {
+    let all = app.store.reversals(&row.client, &row.payment).await?;
+    let done = all.iter().map(|r| &r.item).filter(|r| r.n == row.n && r.reversal != row.reversal);
+    Ok(Minor::sum(done.filter(|r| r.effect.state == EffectState::Done).map(|r| r.amount)))
+}
+
+async fn reversed(app: &App, mut read: Read<StoredReversal>, how: &str) -> Result<(), Unfinished> {
+    let (id, had_failed) = (read.item.effect.id.clone(), read.item.effect.problem.is_some());
+    read.item.effect.succeed();
+    let subject = read.item.payment.clone();
+    let mut changes = Changes::new(app, app.now());
+    changes.audit("took_back", subject.as_str(), &format!("{} on {}: {how}", read.item.amount, read.item.invoice));
+    changes.unit.update(&read);
+    tracing::info!(payment.id = %subject, how, "a reversal is done");
+    changes.commit().await?;
+    if had_failed { dead_letters::resolved(app, id.as_str()).await } else { Ok(()) }
+}
+
+// -------------------------------------------------------------------- what went wrong
+
+/// The call was not found: with idempotent writes it is repeated at once under its key, else only after both looks.
+async fn may_call_again<T: Writes>(app: &App, bridge: &BridgeClient, read: &mut Read<T>) -> Result<bool, Unfinished> {
+    let idempotent = match bridge.capabilities(app.host.real_unix_s()).await {
+        Ok(can) => can.idempotent_writes,
+        Err(_) => false,
+    };
+    let now = app.now();
+    Ok(read.item.effect_mut().is_some_and(|effect| effect.not_found(now, idempotent)))
+}
+
+/// Saves the row, and wakes it when it is due soon; what is due later is found by `due`.
+async fn later<T: Writes>(app: &App, mut read: Read<T>) -> Result<(), Unfinished> {
+    app.store.save(&mut read).await?;
+    let next_at = read.item.effect().and_then(|e| e.next_at);
+    if let Some(wait_s) = next_at.and_then(|at| soon(app.now(), at)) {
+        app.queues.send(Task::WriteBackV1 { row: RowRef::of(&read.item) }, wait_s).await?;
+    }
+    Ok(())
+}
+
+/// Seconds until then, when that is within a delayed message's reach.
+pub(crate) fn soon(now: Timestamp, at: Timestamp) -> Option<u32> {
+    let wait_s = at.duration_since(now).as_secs().max(0);
+    (wait_s <= BACKOFF_MAX_S).then(|| u32::try_from(wait_s).unwrap_or(0))
+}
+
+async fn could_not_ask<T: Writes>(app: &App, mut read: Read<T>, e: &CallError) -> Result<(), Unfinished> {
+    let after_s = if let Class::Throttled { retry_after_s } = e.class { retry_after_s } else { None };
+    let now = app.now();
+    let died = read.item.effect_mut().is_some_and(|effect| effect.fail_to_ask(now, after_s, e.to_string()));
+    after_failure(app, read, died, None).await
+}
+
+async fn failed<T: Writes>(app: &App, mut read: Read<T>, e: &CallError) -> Result<(), Unfinished> {
+    let failure = match e.class {
+        Class::OutcomeUnknown => Failure::Unknown,
+        Class::Throttled { retry_after_s } => Failure::Later { after_s: retry_after_s },
+        Class::Transient | Class::Conflict | Class::Unauthorized => Failure::Later { after_s: None },
+        Class::Rejected | Class::NotFound | Class::Bug => Failure::Refused,
+    };
+    let refused = (failure == Failure::Refused).then(|| e.detail.clone());
+    let now = app.now();
+    let died = read.item.effect_mut().is_some_and(|effect| effect.fail(now, &failure, e.to_string()));
+    tracing::warn!(problem = %e, died, "a write-back failed");
+    after_failure(app, read, died, refused).await
+}
+
+async fn after_failure<T: Writes>(app: &App, read: Read<T>, died: bool, refused: Option<String>) -> Result<(), Unfinished> {
+    if !died {
+        return later(app, read).await;
+    }
+    let Some(effect) = read.item.effect() else { return Ok(()) };
+    let (reason, answers, why) = match refused {
+        Some(detail) => {
+            let answers = vec![Answer::Retry, Answer::Undo];
+            (Reason::WriteBackRefused, answers, format!("the EHR refuses it for good: {detail}"))
+        }
+        None => (Reason::DeadLetter, vec![Answer::Retry], "the EHR could not be reached for 24 hours".to_owned()),
+    };
+    let payment = vesper_core::ids::PaymentId::parse(&effect.subject).ok();
+    let (subject, salt) = (effect.id.to_string(), format!("{}", effect.tries));
+    let about = serde_json::to_string(&RowRef::of(&read.item)).ok();
+    let mut changes = Changes::new(app, app.now());
+    let question = Question::new(reason, answers, why);
+    changes.ask(Ask { subject: &subject, payment: payment.as_ref(), question, salt: &salt, about }).await?;
+    changes.audit("gave_up", &subject, reason.as_str());
+    changes.unit.update(&read);
+    changes.commit().await
+}
+
+/// A dead write-back goes back to work, by a person's hand.
+///
+/// # Errors
+/// When the store or a queue does not answer.
+pub async fn redrive(app: &App, place: &RowRef) -> Result<(), Unfinished> {
+    let now = app.now();
+    match app.store.write_back(place).await? {
+        Some(WriteBack::Allocation(mut read)) => {
+            if let Some(effect) = read.item.effect.as_mut().filter(|e| e.state == EffectState::Dead) {
+                effect.redrive(now);
+                app.store.save(&mut read).await?;
+            }
+        }
+        Some(WriteBack::Reversal(mut read)) => {
+            if read.item.effect.state == EffectState::Dead {
+                read.item.effect.redrive(now);
+                app.store.save(&mut read).await?;
+            }
+        }
+        None => return Ok(()),
+    }
+    Ok(app.queues.send(Task::WriteBackV1 { row: place.clone() }, 0).await?)
+}

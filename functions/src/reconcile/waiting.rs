@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::changes::{Ask, Changes};
+use crate::dead_letters;
 use crate::failure::Unfinished;
 use jiff::{SignedDuration, Timestamp};
 use vesper_adapters::dynamo::item::Read;
@@ -28,6 +29,7 @@ fn fresh(event: &Event, now: Timestamp) -> Read<StoredEvent> {
 pub(super) async fn finished(app: &App, event: &Event) -> Result<(), Unfinished> {
     if app.store.event(&event.id).await?.is_some() {
         app.store.forget_event(&event.id).await?;
+        dead_letters::resolved(app, event.id.as_str()).await?;
     }
     Ok(())
 }

@@ -1,1 +1,11 @@
-//! Being written.
+//! The review page and what the buttons on it do (design.md section 8).
+//!
+//! Must not: decide anything; a person does.
+
+pub mod answers;
+pub mod page;
+pub mod session;
+mod show;
+#[cfg(test)]
+mod tests;
+mod words;

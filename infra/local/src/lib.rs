@@ -8,6 +8,7 @@ pub mod demo;
 pub mod export;
 pub mod pause;
 pub mod serve;
+pub mod stack;
 
 use std::fmt;
 

@@ -137,6 +137,11 @@ fn after(now: Timestamp, seconds: i64) -> Timestamp {
     now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
+/// A wait as long as has passed since then: from one look to the next it doubles.
+fn quiet_s(since: Timestamp, now: Timestamp) -> i64 {
+    now.duration_since(since).as_secs().clamp(0, BACKOFF_MAX_S)
+}
+
 impl Effect {
     /// A new effect, due at once; done at once in shadow mode.
     #[must_use]
@@ -198,6 +203,8 @@ impl Effect {
             self.next_at = None;
             return true;
         }
+        // Without a call `tries` does not grow: then the waits double with the time that has passed.
+        let quiet_s = if self.unknown_since.is_none() { quiet_s(self.since, now) } else { 0 };
         if *failure != Failure::Unknown {
             self.unknown_since = None;
         }
@@ -206,7 +213,7 @@ impl Effect {
             Failure::Unknown | Failure::Refused => 0,
         };
         self.state = EffectState::Failed;
-        self.next_at = Some(after(now, self.backoff_s().max(wished_s)));
+        self.next_at = Some(after(now, self.backoff_s().max(quiet_s).max(wished_s)));
         false
     }
 
@@ -215,6 +222,8 @@ impl Effect {
         let since = self.unknown_since;
         let died = self.fail(now, &Failure::Later { after_s }, problem);
         self.unknown_since = since;
+        let quiet_s = since.map_or(0, |since| quiet_s(since, now));
+        self.next_at = self.next_at.map(|at| at.max(after(now, quiet_s)));
         died
     }
 

@@ -44,7 +44,11 @@ pub struct Movement {
     pub kind: MovementKind,
     /// What Stripe says has left now: the refund's amount when it succeeded, a dispute's withdrawn less reinstated.
     pub out: Minor,
-    /// What of that has been recorded and posted.
+    /// Of a dispute: all that was ever withdrawn. Only grows, so that a late event changes nothing.
+    pub withdrawn: Minor,
+    /// Of a dispute: all that was ever given back. Only grows.
+    pub reinstated: Minor,
+    /// What of `out` has been recorded and posted.
     pub recorded: Minor,
     /// Where the recorded amount was taken from; None while a person is asked (`refund_split`).
     pub taken: Option<Taken>,
@@ -74,6 +78,8 @@ impl Movement {
             payment: r.payment.clone(),
             kind: MovementKind::Refund,
             out,
+            withdrawn: Minor::ZERO,
+            reinstated: Minor::ZERO,
             recorded: Minor::ZERO,
             taken: None,
             names_invoice: r.names_invoice.clone(),
@@ -92,6 +98,8 @@ impl Movement {
             payment: d.payment.clone(),
             kind: MovementKind::Dispute,
             out: d.withdrawn.minus(d.reinstated).or_zero(),
+            withdrawn: d.withdrawn,
+            reinstated: d.reinstated,
             recorded: Minor::ZERO,
             taken: None,
             names_invoice: None,
@@ -103,18 +111,25 @@ impl Movement {
     }
 
     /// Takes a newer word of Stripe's. A refund that failed never succeeds again, and a succeeded one is never pending
-    /// again: events come in any order. Of a dispute, the higher sums are newer; they arrive as `out`, so a won status stands.
+    /// again: events come in any order. Of a dispute, the higher sums are newer, and a final status stands.
     pub fn hear(&mut self, newer: &Movement) {
         let rank = |status: &str| match (self.kind, status) {
-            (MovementKind::Refund, "failed") => 2,
+            (MovementKind::Refund, "failed") | (MovementKind::Dispute, "won" | "lost" | "prevented" | "warning_closed") => 2,
             (MovementKind::Refund, "succeeded") => 1,
-            (MovementKind::Dispute, "won" | "lost" | "prevented" | "warning_closed") => 2,
-            (MovementKind::Dispute, _) if self.out.is_positive() => 1,
             _ => 0,
         };
-        if rank(&newer.status) >= rank(&self.status) {
+        let is_news = rank(&newer.status) >= rank(&self.status);
+        if is_news {
             self.status.clone_from(&newer.status);
-            self.out = newer.out;
+        }
+        match self.kind {
+            MovementKind::Refund if is_news => self.out = newer.out,
+            MovementKind::Refund => {}
+            MovementKind::Dispute => {
+                self.withdrawn = self.withdrawn.max(newer.withdrawn);
+                self.reinstated = self.reinstated.max(newer.reinstated);
+                self.out = self.withdrawn.minus(self.reinstated).or_zero();
+            }
         }
         if newer.names_invoice.is_some() {
             self.names_invoice.clone_from(&newer.names_invoice);

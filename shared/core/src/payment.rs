@@ -311,6 +311,31 @@ impl Payment {
         step
     }
 
+    /// An adjudication or a void left less to pay: the excess becomes client credit. The EHR took it off by itself.
+    #[must_use]
+    pub fn excess_to_credit(&mut self, n: u32, amount: Minor, dates: Dates) -> Step {
+        let mut step = Step::default();
+        let mut lines = Lines::new();
+        if let Some(share) = self.shares.iter_mut().find(|s| s.n == n && s.net() >= amount) {
+            share.reversed = share.reversed.plus(amount);
+            lines = lines.debit(Account::Income(share.category), amount).credit(Account::ClientCredits, amount);
+            self.unapplied = self.unapplied.plus(amount);
+            self.credit = self.credit.plus(amount);
+        }
+        self.post(&mut step, lines, dates.decision);
+        step
+    }
+
+    /// A person takes the client credit back: the money is unidentified again.
+    #[must_use]
+    pub fn uncredit(&mut self, dates: Dates) -> Step {
+        let mut step = Step::default();
+        let lines = Lines::new().debit(Account::ClientCredits, self.credit).credit(Account::Unidentified, self.credit);
+        self.credit = Minor::ZERO;
+        self.post(&mut step, lines, dates.decision);
+        step
+    }
+
     /// Records what a refund or dispute has moved since it was last recorded. False in the second place: a person must say
     /// from where it is taken (`refund_split`); the money itself is recorded and posted all the same.
     #[must_use]
@@ -349,7 +374,7 @@ impl Payment {
     /// Money leaves. What it takes from allocations goes to the contra account, what it takes from unapplied to where that stands.
     fn take(&mut self, movement: &mut Movement, amount: Minor, dates: Dates, step: &mut Step) -> bool {
         let lines = Lines::new().credit(Account::StripeClearing, amount);
-        let nets: Vec<(InvoiceId, Minor)> = self.shares.iter().map(|s| (s.invoice.clone(), s.net())).collect();
+        let nets = self.nets();
         let before_go_live = self.state == PaymentState::BeforeGoLive;
         let taken = if before_go_live {
             None
@@ -373,14 +398,31 @@ impl Payment {
         let lines = Lines::new().credit(Self::contra(movement.kind), taken.total());
         let lines = self.apply_taken(taken, movement.kind, lines, &mut step);
         self.post(&mut step, lines, dates.decision);
-        movement.taken = Some(taken.clone());
+        movement.taken = Some(merge(movement.taken.take(), taken.clone()));
         step
+    }
+
+    /// What is left on each invoice: a person may have allocated a second part to the same one.
+    fn nets(&self) -> Vec<(InvoiceId, Minor)> {
+        let mut nets: Vec<(InvoiceId, Minor)> = Vec::new();
+        for share in &self.shares {
+            match nets.iter_mut().find(|(invoice, _)| *invoice == share.invoice) {
+                Some((_, net)) => *net = net.plus(share.net()),
+                None => nets.push((share.invoice.clone(), share.net())),
+            }
+        }
+        nets
     }
 
     fn apply_taken(&mut self, taken: &Taken, kind: MovementKind, mut lines: Lines, step: &mut Step) -> Lines {
         for (invoice, amount) in &taken.allocations {
-            if let Some(share) = self.shares.iter_mut().find(|s| s.invoice == *invoice && s.net() >= *amount) {
-                step.taken_back.push(reverse(share, *amount));
+            let mut left = *amount;
+            for share in self.shares.iter_mut().filter(|s| s.invoice == *invoice) {
+                let part = share.net().min(left);
+                if part.is_positive() {
+                    left = left.minus(part);
+                    step.taken_back.push(reverse(share, part));
+                }
             }
             lines = lines.debit(Self::contra(kind), *amount);
         }
@@ -393,15 +435,16 @@ impl Payment {
     }
 
     /// Money came back (failed refund, reinstated dispute): the posting is reversed, and the money is unapplied.
+    /// What waits for a person's word (`refund_split`) was taken from nowhere yet: it goes back first.
     fn give_back(&mut self, movement: &mut Movement, amount: Minor, dates: Dates, step: &mut Step) {
         let contra = Self::contra(movement.kind);
-        let Some(taken) = movement.taken.take() else {
-            self.post(step, Lines::new().debit(Account::StripeClearing, amount).credit(contra, amount), dates.decision);
-            return;
-        };
-        let mut left = amount;
+        let taken = movement.taken.take().unwrap_or_default();
+        let waiting = movement.recorded.plus(amount).minus(taken.total()).or_zero();
+        let from_waiting = amount.min(waiting);
+        let unapplied = amount.minus(from_waiting);
+        let mut left = unapplied;
         let mut kept = Taken::default();
-        let mut reversal = Lines::new().debit(Account::StripeClearing, amount);
+        let mut reversal = Lines::new().debit(Account::StripeClearing, amount).credit(contra, from_waiting);
         let mut reclass = Lines::new();
         for (invoice, part) in taken.allocations {
             let back = part.min(left);
@@ -415,8 +458,8 @@ impl Payment {
         }
         kept.unapplied = taken.unapplied.minus(left);
         reversal = reversal.credit(Account::Unidentified, left);
-        self.unapplied = self.unapplied.plus(amount);
-        self.taken_off = self.taken_off.minus(amount);
+        self.unapplied = self.unapplied.plus(unapplied);
+        self.taken_off = self.taken_off.minus(unapplied);
         self.post(step, reversal, dates.decision);
         self.post(step, reclass, dates.decision);
         if kept.total().is_positive() {

@@ -92,7 +92,7 @@ pub enum Answer {
     ReBill,
     /// The re-opened balance is forgiven by a person in the EHR.
     WriteOff,
-    /// The refund takes back these amounts. `take_back:inv_1=1000,unapplied=200`
+    /// The refund takes back these amounts. `take_back:inv_1=1000,=unapplied:200`
     TakeBack {
         /// From which allocations.
         allocations: Vec<(InvoiceId, Minor)>,
@@ -171,7 +171,7 @@ impl Answer {
         let list = text.strip_prefix("take_back:").ok_or(BadAnswer)?;
         let (list, rest) = list.split_once(UNAPPLIED).map_or((list, None), |(l, r)| (l.trim_end_matches(','), Some(r)));
         let unapplied = match rest {
-            Some(rest) => rest.strip_prefix(':').and_then(|r| r.parse::<i64>().ok()).ok_or(BadAnswer)?,
+            Some(rest) => rest.strip_prefix(':').and_then(|r| r.parse::<i64>().ok()).filter(|r| *r >= 0).ok_or(BadAnswer)?,
             None => 0,
         };
         let allocations = if list.is_empty() { Vec::new() } else { invoices_from(shares_from(list)?)? };

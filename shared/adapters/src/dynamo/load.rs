@@ -59,6 +59,19 @@ impl Loaded {
     }
 }
 
+/// Puts the allocations on their invoices, oldest first.
+fn place_allocations(loaded: &mut Loaded) {
+    let mut allocations = std::mem::take(&mut loaded.allocations);
+    allocations.sort_by(|a, b| {
+        let place = |r: &Read<StoredAllocation>| (r.item.allocation.decided_at, r.item.allocation.payment.clone(), r.item.n);
+        place(a).cmp(&place(b))
+    });
+    for read in &allocations {
+        loaded.world.apply_allocation(read.item.allocation.clone());
+    }
+    loaded.allocations = allocations;
+}
+
 impl Store {
     /// Everything that the decision about this payment may look at.
     ///
@@ -83,6 +96,41 @@ impl Store {
         let mut loaded = Loaded::default();
         self.load_families(clients.into_iter().collect(), &mut loaded).await?;
         Ok(loaded)
+    }
+
+    /// These clients alone, without their families.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn load_partitions_of(&self, clients: BTreeSet<ClientId>) -> Result<Loaded, Failed> {
+        let mut loaded = Loaded::default();
+        self.load_partitions(clients, &mut loaded).await?;
+        place_allocations(&mut loaded);
+        Ok(loaded)
+    }
+
+    /// The versions of these clients alone.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn versions_of(&self, clients: BTreeSet<ClientId>) -> Result<Loaded, Failed> {
+        let rows = self.table.get_many(&clients.iter().map(keys::version).collect::<Vec<_>>()).await?;
+        let mut loaded = Loaded::default();
+        loaded.versions.extend(clients.into_iter().map(|c| (c, 0)));
+        for row in &rows {
+            let read = item_of::<Version>(row)?;
+            loaded.versions.insert(read.item.client, read.rev);
+        }
+        Ok(loaded)
+    }
+
+    /// EHR payments whose invoice has not arrived yet.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn orphan_payments(&self, invoice: &InvoiceId) -> Result<Vec<StoredEhrPayment>, Failed> {
+        let rows = self.table.query(&keys::invoice_pk(invoice), "EPAY#").await?;
+        rows.iter().map(|r| Ok(item_of::<StoredEhrPayment>(r)?.item)).collect()
     }
 
     /// The clients that the customer, the metadata and the EHR's own payments lead to.
@@ -141,16 +189,7 @@ impl Store {
         let heads = self.load_partitions(roots, loaded).await?;
         let dependents = self.load_partitions(heads, loaded).await?;
         self.load_partitions(dependents, loaded).await?;
-        // Allocations last: an invoice that changed hands is known by then.
-        let mut allocations = std::mem::take(&mut loaded.allocations);
-        allocations.sort_by(|a, b| {
-            let place = |r: &Read<StoredAllocation>| (r.item.allocation.decided_at, r.item.allocation.payment.clone(), r.item.n);
-            place(a).cmp(&place(b))
-        });
-        for read in &allocations {
-            loaded.world.apply_allocation(read.item.allocation.clone());
-        }
-        loaded.allocations = allocations;
+        place_allocations(loaded);
         Ok(())
     }
 

@@ -361,18 +361,13 @@ impl Store {
         Ok(out)
     }
 
-    /// When the next row is due, however late that is.
+    /// When the next row is due that is not due yet at `now`.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, Failed> {
-        for (pk, sk) in self.table.due("~", 1).await? {
-            let Some(row) = self.table.get(&pk, &sk).await? else { continue };
-            if let Some(at) = row.due.as_deref().and_then(|d| d.split('#').next()).and_then(|t| t.parse().ok()) {
-                return Ok(Some(at));
-            }
-        }
-        Ok(None)
+    pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Failed> {
+        let next = self.table.next_due(&format!("{}~", stamp(now))).await?;
+        Ok(next.and_then(|d| d.split('#').next()?.parse().ok()))
     }
 
     /// The open reviews, oldest first.

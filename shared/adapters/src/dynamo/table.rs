@@ -330,6 +330,24 @@ impl Table {
         self.keys_of("query index due", call, limit).await
     }
 
+    /// The smallest sort key of the index `due` that is greater than `after`. The index lags.
+    ///
+    /// # Errors
+    /// Transient, Throttled, Bug.
+    pub async fn next_due(&self, after: &str) -> Result<Option<String>, StoreError> {
+        let call = self
+            .client
+            .query()
+            .index_name(DUE_INDEX)
+            .key_condition_expression("#p = :p AND #s > :s")
+            .expression_attribute_names("#p", row::DUE_PK)
+            .expression_attribute_names("#s", row::DUE)
+            .expression_attribute_values(":p", AttributeValue::S(row::DUE_PARTITION.into()))
+            .expression_attribute_values(":s", AttributeValue::S(after.into()));
+        let items = self.pages(call, Some(1), || "query index due".to_owned()).await?;
+        Ok(items.into_iter().next().and_then(|item| item.get(row::DUE)?.as_s().ok().cloned()))
+    }
+
     /// Up to `limit` keys (pk, sk) of the named list whose sort key is greater than `after`, ascending by sort key. The
     /// index lags: read the row before showing or using it.
     ///

@@ -84,8 +84,9 @@ pub async fn refresh(
     refresh_token: &Secret,
 ) -> Result<TokenPair, RefreshError> {
     let basic = STANDARD.encode(format!("{}:{}", client_id.expose(), client_secret.expose()));
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", refresh_token.expose());
+    // One expression: a serializer that lives across the call would bind it to one thread.
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let headers = [
         ("accept", "application/json".to_owned()),
         ("authorization", format!("Basic {basic}")),
@@ -96,7 +97,7 @@ pub async fn refresh(
         method: Method::POST,
         url: token_url.to_owned(),
         headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-        body: form.finish().into(),
+        body: form.into(),
     };
     match transport.send(request).await {
         Ok(answer) => pair_of(&answer),

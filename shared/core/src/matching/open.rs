@@ -15,7 +15,7 @@ pub struct Standing {
     pub excess: Minor,
     /// For each allocation, in order: how much of it the EHR shows.
     pub shown: Vec<Minor>,
-    /// For each allocation, in order: the EHR payment that shows it.
+    /// For each allocation, in order: the EHR payment that shows it; the first where several do together.
     pub shown_by: Vec<Option<EhrPaymentId>>,
 }
 
@@ -23,8 +23,11 @@ pub struct Standing {
 #[must_use]
 pub fn standing(file: &InvoiceFile) -> Option<Standing> {
     let ehr = file.invoice.as_ref()?.client_share;
+    if file.allocations.is_empty() {
+        return Some(Standing { share: ehr, excess: Minor::ZERO, shown: Vec::new(), shown_by: Vec::new() });
+    }
     let shown_by = match_payments(file);
-    let taken: BTreeSet<&EhrPaymentId> = shown_by.iter().flatten().collect();
+    let taken: BTreeSet<&EhrPaymentId> = shown_by.iter().flatten().map(|p| &p.id).collect();
     let others = file.payments.values().filter(|p| p.portion == Portion::Client && !taken.contains(&p.id));
     // What the EHR's `paid` leaves for us: less every posted payment that is not ours.
     let cover = ehr.paid.minus(Minor::sum(others.map(EhrPayment::net))).or_zero();
@@ -37,25 +40,29 @@ pub fn standing(file: &InvoiceFile) -> Option<Standing> {
     let excess = correction.minus(ehr.open).or_zero();
     let applied = correction.minus(excess);
     let share = Share { paid: ehr.paid.plus(applied), open: ehr.open.minus(applied), ..ehr };
-    Some(Standing { share, excess, shown: spread(file, &shown_by, in_ehr), shown_by })
+    let shown = spread(file, &shown_by, in_ehr);
+    let shown_by = shown_by.iter().map(|by| by.first().map(|p| p.id.clone())).collect();
+    Some(Standing { share, excess, shown, shown_by })
 }
 
 /// What we took back and no EHR payment shows as reversed.
-fn reversals_not_shown(file: &InvoiceFile, shown_by: &[Option<EhrPaymentId>]) -> Minor {
+fn reversals_not_shown(file: &InvoiceFile, shown_by: &[Vec<&EhrPayment>]) -> Minor {
     let each = file.allocations.iter().zip(shown_by).filter(|(a, _)| !a.closed).map(|(a, by)| {
-        let seen = by.as_ref().and_then(|id| file.payments.get(id)).map_or(Minor::ZERO, |p| p.reversed);
+        // What the EHR had reversed before rule 16 linked the rest was never ours.
+        let earlier = Minor::sum(by.iter().map(|p| p.amount)).minus(a.amount).or_zero();
+        let seen = Minor::sum(by.iter().map(|p| p.reversed)).minus(earlier).or_zero();
         a.reversed.minus(seen).or_zero()
     });
     Minor::sum(each)
 }
 
 /// Gives each allocation its part of what the EHR shows: those with a payment of their own first, then oldest first.
-fn spread(file: &InvoiceFile, shown_by: &[Option<EhrPaymentId>], in_ehr: Minor) -> Vec<Minor> {
+fn spread(file: &InvoiceFile, shown_by: &[Vec<&EhrPayment>], in_ehr: Minor) -> Vec<Minor> {
     let mut left = in_ehr;
     let mut shown = vec![Minor::ZERO; file.allocations.len()];
     for own_payment in [true, false] {
         for ((allocation, by), shown) in file.allocations.iter().zip(shown_by).zip(&mut shown) {
-            if by.is_some() == own_payment {
+            if by.is_empty() != own_payment {
                 *shown = allocation.net().min(left);
                 left = left.minus(*shown);
             }
@@ -64,30 +71,38 @@ fn spread(file: &InvoiceFile, shown_by: &[Option<EhrPaymentId>], in_ehr: Minor) 
     shown
 }
 
-/// Which EHR payment shows which allocation: each at most one.
-fn match_payments(file: &InvoiceFile) -> Vec<Option<EhrPaymentId>> {
-    let mut taken: BTreeSet<&EhrPaymentId> = BTreeSet::new();
-    let mut found: Vec<Option<EhrPaymentId>> = vec![None; file.allocations.len()];
-    let client_payments: Vec<&EhrPayment> = {
-        let mut all: Vec<_> = file.payments.values().filter(|p| p.portion == Portion::Client).collect();
-        all.sort_by_key(|p| (p.first_observed_at, p.seen.seq));
-        all
-    };
-    for by_reference in [true, false] {
-        for (allocation, found) in file.allocations.iter().zip(&mut found) {
-            if allocation.closed || found.is_some() {
-                continue;
-            }
-            let hit = client_payments.iter().find(|p| {
-                !taken.contains(&p.id) && if by_reference { refers(p, allocation) } else { typed_in(p, allocation) }
-            });
-            if let Some(hit) = hit {
-                taken.insert(&hit.id);
-                *found = Some(hit.id.clone());
+/// How an EHR payment may show an allocation, in the order in which they are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// It carries the allocation's ids.
+    Refers,
+    /// A person typed the allocation in.
+    TypedIn,
+    /// It carries the ids too, and what was found so far is less than the allocation: rule 16 makes one allocation of several.
+    RefersToTheRest,
+}
+
+/// Which EHR payments show which allocation: each at most one.
+fn match_payments(file: &InvoiceFile) -> Vec<Vec<&EhrPayment>> {
+    let mut left: Vec<&EhrPayment> = file.payments.values().filter(|p| p.portion == Portion::Client).collect();
+    left.sort_by_key(|p| (p.first_observed_at, p.seen.seq));
+    let mut found: Vec<Vec<&EhrPayment>> = vec![Vec::new(); file.allocations.len()];
+    for sign in [Sign::Refers, Sign::TypedIn, Sign::RefersToTheRest] {
+        for (allocation, found) in file.allocations.iter().zip(&mut found).filter(|(a, _)| !a.closed) {
+            while let Some(at) = left.iter().position(|p| shows(p, allocation, found, sign)) {
+                found.push(left.remove(at));
             }
         }
     }
     found
+}
+
+fn shows(p: &EhrPayment, a: &Allocation, found: &[&EhrPayment], sign: Sign) -> bool {
+    match sign {
+        Sign::Refers => found.is_empty() && refers(p, a),
+        Sign::TypedIn => found.is_empty() && typed_in(p, a),
+        Sign::RefersToTheRest => refers(p, a) && Minor::sum(found.iter().map(|p| p.net())).plus(p.net()) <= a.amount,
+    }
 }
 
 /// The EHR payment carries our EHR reference, or the id of the PaymentIntent or of its charge.

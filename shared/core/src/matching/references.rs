@@ -55,11 +55,13 @@ fn session<'w>(world: &'w World, id: &str) -> Vec<&'w Invoice> {
     SessionId::parse(id).map(|id| world.invoices_of_session(&id).collect()).unwrap_or_default()
 }
 
-/// Rule 2, first half: the reference names an invoice of another currency.
+/// Rule 2, first half: the reference names an invoice of another currency. A session counts only where no invoice is named.
 pub(super) fn other_currency(world: &World, reference: &Reference, currency: Currency) -> bool {
-    let by_invoice = reference.invoice.as_deref().and_then(|id| invoice(world, id));
-    let by_session = reference.session.as_deref().map(|id| session(world, id)).unwrap_or_default();
-    by_invoice.into_iter().chain(by_session.into_iter().filter(|i| !i.void)).any(|i| i.currency != currency)
+    match (reference.invoice.as_deref(), reference.session.as_deref()) {
+        (Some(id), _) => invoice(world, id).is_some_and(|i| i.currency != currency),
+        (None, Some(id)) => session(world, id).into_iter().any(|i| !i.void && i.currency != currency),
+        (None, None) => false,
+    }
 }
 
 /// What is open on the client share of an invoice, our own allocations taken off.

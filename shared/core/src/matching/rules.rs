@@ -1,18 +1,20 @@
 //! The rules in their order: 16, who pays, 2, 3, 4, 14, 5 to 13, 15.
 
+use super::open::standing;
 use super::references::{Named, named, open_of, other_currency};
 use super::subset::{Explanation, Group, explanations};
 use super::who_pays::{Payer, by_email, who_pays};
 use super::{
     ALLOCATIONS_MAX, ANSWERS_MAX, Allocate, Case, Decision, Look, SUBSET_CANDIDATES_MAX, Stands, Watch,
 };
-use crate::ids::{ClientId, InvoiceId, SessionId};
+use crate::event::Reference;
+use crate::ids::{ClientId, ID_BYTES_MAX, InvoiceId, SessionId};
 use crate::money::Minor;
 use crate::policy::{MatchingPolicy, SameAmount};
 use crate::records::{Category, Coverage, Invoice};
 use crate::review::{Answer, Question, Reason};
-use crate::world::World;
-use jiff::civil::Date;
+use crate::world::{Allocation, InvoiceFile, World};
+use jiff::{Timestamp, civil::Date};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An invoice that the payment may pay.
@@ -167,8 +169,11 @@ fn already_in_ehr(look: &Deciding<'_>) -> Option<Decision> {
         let amount = there.min(left);
         if amount.is_positive() {
             left = left.minus(amount);
-            allocations.push(found_in_ehr(look.world, id, amount));
+            allocations.push(found_in_ehr(look, id, amount));
         }
+    }
+    if allocations.len() > ALLOCATIONS_MAX {
+        return Some(look.ask(16, Reason::Ambiguous, vec![], "the EHR holds this payment on more than 40 invoices"));
     }
     let mut decision = look.apply(16, allocations, &[], "the EHR already holds this payment under its Stripe id");
     if decision.unapplied.is_positive() {
@@ -183,22 +188,52 @@ fn age_of<'w>(world: &'w World, id: &'w InvoiceId) -> (Option<Date>, Option<Date
     (invoice.map(|i| i.issued_on), invoice.and_then(Invoice::first_service_date), id)
 }
 
-fn found_in_ehr(world: &World, id: &InvoiceId, amount: Minor) -> Allocate {
-    let file = world.invoice(id);
+fn found_in_ehr(look: &Deciding<'_>, id: &InvoiceId, amount: Minor) -> Allocate {
+    let file = look.world.invoice(id);
     let invoice = file.and_then(|f| f.invoice.as_ref());
     Allocate {
         invoice: id.clone(),
         client: invoice.map_or_else(|| unknown_owner(id), |i| i.client.clone()),
         amount,
         category: invoice.map_or(Category::Other, |i| i.category),
-        closes: invoice.is_some_and(|i| i.client_share.open.is_zero()),
+        closes: file.is_some_and(|f| closes_with(look, f, amount)),
         in_ehr: true,
     }
 }
 
+/// Whether nothing is open once this is allocated: the payment may be in the EHR before the invoice's version that counts it.
+fn closes_with(look: &Deciding<'_>, file: &InvoiceFile, amount: Minor) -> bool {
+    let Some(invoice) = &file.invoice else { return false };
+    let success = look.case.success;
+    let mut with = file.clone();
+    with.allocations.push(Allocation {
+        payment: success.payment.clone(),
+        charge: success.charge.clone(),
+        invoice: invoice.id.clone(),
+        client: invoice.client.clone(),
+        amount,
+        reversed: Minor::ZERO,
+        rule: 16,
+        category: invoice.category,
+        decided_at: Timestamp::MAX,
+        reference: success.payment.as_str().to_owned(),
+        typed_in: false,
+        shown: false,
+        reopened: false,
+        closed: false,
+    });
+    standing(&with).is_some_and(|s| s.share.open.is_zero())
+}
+
 /// The owner of an invoice whose record has not arrived: a place of its own, so that nothing is mixed up.
 fn unknown_owner(id: &InvoiceId) -> ClientId {
-    let text: String = format!("?{id}").chars().take(200).collect();
+    let mut text = String::from("?");
+    for c in id.as_str().chars() {
+        if text.len().saturating_add(c.len_utf8()) > ID_BYTES_MAX {
+            break;
+        }
+        text.push(c);
+    }
     ClientId::parse(&text).unwrap_or_else(|_| unreachable!("a prefix of an id is an id"))
 }
 
@@ -212,7 +247,7 @@ fn by_reference(look: &mut Deciding<'_>, payer: &Payer) -> Decision {
         Named::NotYet if look.case.look == Look::Deadline => {
             look.ask(3, Reason::ReferenceConflict, vec![], "what the reference names never arrived")
         }
-        Named::NotYet => parked(look, 3, "the reference names something that has not arrived yet", named_records(look)),
+        Named::NotYet => parked(look, 3, "the reference names something that has not arrived yet", named_records(reference).collect()),
         Named::Disagree => look.ask(3, Reason::ReferenceConflict, vec![], "the references name different invoices"),
         Named::OnlyVoid => look.ask(3, Reason::VoidInvoice, vec![], "the session's only invoices are void"),
         Named::One(invoice) => the_named_invoice(look, payer, invoice),
@@ -221,11 +256,10 @@ fn by_reference(look: &mut Deciding<'_>, payer: &Payer) -> Decision {
     }
 }
 
-fn named_records(look: &Deciding<'_>) -> BTreeSet<Watch> {
-    let reference = &look.case.success.reference;
+fn named_records(reference: &Reference) -> impl Iterator<Item = Watch> + use<> {
     let invoice = reference.invoice.as_deref().and_then(|id| InvoiceId::parse(id).ok()).map(Watch::Invoice);
     let session = reference.session.as_deref().and_then(|id| SessionId::parse(id).ok()).map(Watch::Session);
-    invoice.into_iter().chain(session).collect()
+    invoice.into_iter().chain(session)
 }
 
 /// Whether the invoice belongs to who pays. A customer linked to nobody: the reference alone decides.
@@ -274,7 +308,8 @@ fn one_of_the_named(look: &mut Deciding<'_>, payer: &Payer, invoices: &[&Invoice
     }
     let clients: BTreeSet<&ClientId> = invoices.iter().map(|i| &i.client).collect();
     look.payer = look.payer.take().or_else(|| clients.first().map(|c| (*c).clone()));
-    if is_prepayment(look) {
+    // Rule 4 needs a known client; a reference alone makes nobody known.
+    if is_prepayment(look) && matches!(payer, Payer::Known { .. }) {
         return prepaid(look);
     }
     let found = candidates(look.world, invoices.iter().copied(), look);
@@ -480,7 +515,7 @@ fn who_might_come(look: &Deciding<'_>) -> BTreeSet<Watch> {
 /// Invoices with this amount open, shown and never applied. Only what the world holds: the store adds none for this.
 fn same_amount_anywhere(look: &Deciding<'_>) -> Vec<Answer> {
     let fits = |i: &&Invoice| {
-        !i.void && i.currency == look.case.success.currency && i.client_share.open == look.amount()
+        !i.void && i.currency == look.case.success.currency && open_of(look.world, &i.id) == look.amount()
             && look.world.client(&i.client).is_some()
     };
     let invoices = look.world.invoices().filter_map(|f| f.invoice.as_ref()).filter(fits);
@@ -507,6 +542,7 @@ pub(super) fn park(world: &World, case: &Case<'_>, would_be: &Decision) -> Decis
     let family = would_be.payer.iter().flat_map(|p| world.whole_family(p)).map(Watch::Client);
     let mut watch: BTreeSet<Watch> = family.collect();
     watch.extend(always_watched(case));
+    watch.extend(named_records(&case.success.reference));
     watch.extend(case.success.reference.client.as_deref().and_then(|id| ClientId::parse(id).ok()).map(Watch::Client));
     let email = case.success.customer.as_ref().and_then(|c| world.email_of(c)).or(case.success.receipt_email.as_ref());
     watch.extend(email.cloned().map(Watch::Email));

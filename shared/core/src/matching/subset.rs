@@ -37,9 +37,12 @@ pub fn explanations(groups: &[Group], amount: Minor, most: usize) -> Vec<Explana
     found
 }
 
+/// Groups with their places.
+type Placed = Vec<(usize, Group)>;
+
 /// The groups with their places, dealt into two halves with about equally many sums each.
-fn halves(groups: &[Group]) -> (Vec<(usize, Group)>, Vec<(usize, Group)>) {
-    let mut order: Vec<(usize, Group)> = groups.iter().copied().enumerate().collect();
+fn halves(groups: &[Group]) -> (Placed, Placed) {
+    let mut order: Placed = groups.iter().copied().enumerate().collect();
     order.sort_by_key(|(_, g)| std::cmp::Reverse(g.count));
     let (mut left, mut right) = (Vec::new(), Vec::new());
     let (mut left_size, mut right_size) = (1_usize, 1_usize);

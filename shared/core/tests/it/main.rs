@@ -1,7 +1,7 @@
 //! Tests of the core from outside: the decision table of design.md section 4 sentence by sentence, and properties of the money.
 //!
 //! Must not: touch a clock, the disk or the network. One binary, so that it is linked once.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot build its case fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot build its case fails")]
 
 mod effect_timeline;
 mod matching_open;

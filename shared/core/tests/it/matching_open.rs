@@ -146,6 +146,15 @@ fn open_a_reversal_is_shown_when_the_ehr_payment_is_reversed_or_paid_no_longer_c
 }
 
 #[test]
+fn open_what_the_ehr_had_reversed_before_rule_16_linked_it_shows_no_reversal_of_ours() {
+    let p = paid(1200).allocated_with("pi_0", "i1", 1200, |a| a.reversed = minor(1200));
+    let before = p.clone().ehr_payment_with("e1", "i1", 4200, "pi_0", |e| e.reversed(3000));
+    assert_eq!(before.open("i1"), 10_000, "our reversal of 12.00 is not in the EHR yet");
+    let after = p.ehr_payment_with("e1", "i1", 4200, "pi_0", |e| e.reversed(4200));
+    assert_eq!(after.open("i1"), 8800, "now it is, and the invoice's version is to follow");
+}
+
+#[test]
 fn open_an_allocation_taken_back_before_the_ehr_had_it_changes_nothing() {
     assert_eq!(paid(0).allocated_with("pi_0", "i1", 4200, |a| a.reversed = minor(4200)).open("i1"), 10_000);
 }
@@ -163,6 +172,13 @@ fn open_a_closed_allocation_of_shadow_mode_does_not_count() {
     assert_eq!((p.open("i1"), shown(&p)), (10_000, vec![0]));
     let p = paid(4200).allocated_with("pi_0", "i1", 4200, |a| a.closed = true).ehr_payment("e1", "i1", 4200, "pi_0");
     assert_eq!(p.open("i1"), 5800);
+}
+
+#[test]
+fn open_the_payment_of_a_closed_allocation_shows_no_other() {
+    let p = paid(4200).allocated_with("pi_0", "i1", 4200, |a| a.closed = true).allocated("pi_2", "i1", 4200);
+    let p = p.ehr_payment("e1", "i1", 4200, "pi_0");
+    assert_eq!((p.open("i1"), shown(&p)), (1600, vec![0, 0]));
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn r16_makes_one_allocation_per_invoice() {
 fn r16_counts_net_of_reversals() {
     let p = one().invoice_with("i1", "c1", 4200, |i| i.paid(1200));
     let part = p.clone().ehr_payment_with("e1", "i1", 4200, "pi_1", |e| e.reversed(3000));
-    assert_eq!(part.first(&pay("cus_1", 4200)), "16: i1*1200 rest 3000 asks overpaid [credit]".replace('*', "*"));
+    assert_eq!(part.first(&pay("cus_1", 4200)), "16: i1*1200 rest 3000 asks overpaid [credit]");
     let none = p.ehr_payment_with("e1", "i1", 4200, "pi_1", |e| e.reversed(4200));
     assert_eq!(none.first(&pay("cus_1", 3000)), "5: i1=3000", "wholly reversed is not held");
 }
@@ -262,7 +262,8 @@ fn r3_an_invoice_of_a_deleted_client_is_a_conflict() {
 fn r3_may_pay_a_third_party_billers_and_a_reopened_invoice() {
     let p = practice().client("c1", |c| c.customer("cus_1").billed_by_others()).invoice("i1", "c1", 4200);
     assert_eq!(p.first(&pay("cus_1", 4200).for_invoice("i1")), "3: i1=4200");
-    let p = one().invoice("i1", "c1", 4200).allocated_with("pi_0", "i1", 4200, |a| (a.reversed, a.reopened) = (minor(4200), true));
+    let p =
+        one().invoice("i1", "c1", 4200).allocated_with("pi_0", "i1", 4200, |a| (a.reversed, a.reopened) = (minor(4200), true));
     assert_eq!(p.first(&pay("cus_1", 4200).for_invoice("i1")), "3: i1=4200");
 }
 
@@ -283,7 +284,8 @@ fn r3_a_session_with_several_live_invoices_makes_them_the_only_candidates() {
 #[test]
 fn r3_a_session_with_several_live_invoices_is_checked_like_one() {
     let two = |p: Practice, client: &str, paid: i64| {
-        p.invoice_with("i1", "c1", 3000, |i| i.session("s1").paid(3000)).invoice_with("i2", client, 1200, |i| i.session("s1").paid(paid))
+        p.invoice_with("i1", "c1", 3000, |i| i.session("s1").paid(3000))
+            .invoice_with("i2", client, 1200, |i| i.session("s1").paid(paid))
     };
     let named = pay("cus_1", 1200).for_session("s1");
     assert_eq!(two(one().client("c2", |c| c), "c2", 0).first(&named), "3: asks reference_conflict");
@@ -344,11 +346,21 @@ fn r5_void_foreign_currency_and_third_party_invoices_are_no_candidates() {
 #[test]
 fn r5_a_reopened_invoice_is_no_candidate_until_answered() {
     let p = one().invoice("i1", "c1", 4200).invoice("i2", "c1", 5000);
-    let reopened = |answered: bool| {
-        p.clone().allocated_with("pi_0", "i1", 4200, |a| (a.reversed, a.reopened) = (minor(4200), !answered))
-    };
+    let reopened =
+        |answered: bool| p.clone().allocated_with("pi_0", "i1", 4200, |a| (a.reversed, a.reopened) = (minor(4200), !answered));
     assert_eq!(reopened(false).first(&pay("cus_1", 4200)), "10: i2<4200");
     assert_eq!(reopened(true).first(&pay("cus_1", 4200)), "5: i1=4200");
+}
+
+#[test]
+fn r5_a_reopened_invoice_counts_for_no_other_rule_either() {
+    let reopened = |p: Practice| p.allocated_with("pi_0", "i1", 4200, |a| (a.reversed, a.reopened) = (minor(4200), true));
+    let alone = reopened(one().invoice("i1", "c1", 4200));
+    assert_eq!(alone.first(&pay("cus_1", 4200)), "13: parked", "as if nothing were open");
+    let euros = reopened(one().invoice_with("i1", "c1", 4200, |i| i.currency(EUR)));
+    assert_eq!(euros.first(&pay("cus_1", 4200)), "13: parked", "nor for rule 2");
+    let of_session = one().invoice_with("i1", "c1", 4200, |i| i.session("s1")).invoice_with("i2", "c1", 700, |i| i.session("s1"));
+    assert_eq!(reopened(of_session).first(&pay("cus_1", 4200).for_session("s1")), "12: asks overpaid [apply:i2=700|credit]");
 }
 
 // ---------------------------------------------------------------- 6
@@ -445,7 +457,7 @@ fn r8_equal_amounts_of_one_client_are_one_explanation_and_the_oldest_are_taken()
         .invoice_with("i2", "c1", 2000, |i| i.issued("2026-11-01"))
         .invoice_with("i3", "c1", 2000, |i| i.issued("2026-11-02"))
         .invoice("i4", "c1", 700);
-    assert_eq!(p.first(&pay("cus_1", 4700)), "8: i2=2000 i4=700 i3=2000");
+    assert_eq!(p.first(&pay("cus_1", 4700)), "8: i2=2000 i3=2000 i4=700");
 }
 
 #[test]
@@ -505,7 +517,8 @@ fn r13_a_client_with_nothing_open_is_waited_for_then_asked() {
 fn r13_third_party_invoices_alone_are_asked_at_once() {
     let p = practice().client("c1", |c| c.customer("cus_1").billed_by_others()).invoice("i1", "c1", 4200);
     assert_eq!(p.first(&pay("cus_1", 4200)), "13: asks no_invoice [credit]");
-    let paid = practice().client("c1", |c| c.customer("cus_1").billed_by_others()).invoice_with("i1", "c1", 4200, |i| i.paid(4200));
+    let paid =
+        practice().client("c1", |c| c.customer("cus_1").billed_by_others()).invoice_with("i1", "c1", 4200, |i| i.paid(4200));
     assert_eq!(paid.first(&pay("cus_1", 4200)), "13: parked", "nothing is open at all");
 }
 
@@ -521,7 +534,7 @@ fn r14_a_unique_email_links_and_goes_on() {
     assert_eq!(p.first(&pay("cus_9", 4200)), "5: i1=4200 links c1");
     assert_eq!(p.first(&pay("cus_9", 1000)), "10: i1<1000 links c1");
     assert_eq!(p.first(&pay("cus_9", 4200).kind("prepayment")), "4: credit 4200 links c1");
-    assert_eq!(p.first(&pay("cus_9", 5000)), "12: asks overpaid [apply:i1=4200|credit] links c1".replace(" links c1", "").replace("12: ", "12: links c1 "));
+    assert_eq!(p.first(&pay("cus_9", 5000)), "12: links c1 asks overpaid [apply:i1=4200|credit]");
     assert_eq!(p.first(&pay("cus_9", 4200).currency(EUR)), "2: links c1 asks currency");
 }
 
@@ -546,7 +559,11 @@ fn r14_an_email_of_two_clients_or_two_customers_links_nobody() {
     let p = by_email().stripe_email("cus_9", "a");
     assert_eq!(p.clone().client("c2", |c| c.email("a")).first(&pay("cus_9", 4200)), "15: parked");
     assert_eq!(p.clone().stripe_email("cus_8", "a").first(&pay("cus_9", 4200)), "15: parked");
-    assert_eq!(p.client("c2", |c| c.email("a").deleted()).first(&pay("cus_9", 4200)), "5: i1=4200 links c1", "deleted does not count");
+    assert_eq!(
+        p.client("c2", |c| c.email("a").deleted()).first(&pay("cus_9", 4200)),
+        "5: i1=4200 links c1",
+        "deleted does not count"
+    );
 }
 
 #[test]
@@ -557,6 +574,12 @@ fn r14_a_client_who_or_whose_family_has_another_customer_is_not_linked() {
     assert_eq!(p.first(&pay("cus_9", 4200)), "15: parked", "a dependent has one");
     let p = by_email().linked_by_email("cus_8", "c1").stripe_email("cus_9", "a");
     assert_eq!(p.first(&pay("cus_9", 4200)), "15: parked", "one linked by e-mail");
+}
+
+#[test]
+fn r14_a_dependent_whose_guarantor_has_a_customer_is_not_linked() {
+    let p = by_email().linked("g", "cus_8").client("c1", |c| c.email("a").guarantor("g")).stripe_email("cus_9", "a");
+    assert_eq!(p.first(&pay("cus_9", 4200)), "15: parked");
 }
 
 #[test]
@@ -583,9 +606,14 @@ fn r14_siblings_without_the_guarantors_chart_are_two_clients() {
 fn r14_a_guest_is_matched_even_if_that_client_has_a_customer_and_nothing_is_linked() {
     let p = by_email();
     assert_eq!(p.first(&guest(4200).receipt("a")), "5: i1=4200");
-    let has_one = practice().client("c1", |c| c.email("a").customer("cus_1")).invoice("i1", "c1", 4200).stripe_email("cus_1", "a");
+    let has_one =
+        practice().client("c1", |c| c.email("a").customer("cus_1")).invoice("i1", "c1", 4200).stripe_email("cus_1", "a");
     assert_eq!(has_one.first(&guest(4200).receipt("a")), "5: i1=4200");
-    assert_eq!(p.stripe_email("cus_8", "a").first(&guest(4200).receipt("a")), "15: asks unknown_client [apply:i1=4200]", "a stranger's, too");
+    assert_eq!(
+        p.stripe_email("cus_8", "a").first(&guest(4200).receipt("a")),
+        "15: asks unknown_client [apply:i1=4200]",
+        "a stranger's, too"
+    );
 }
 
 #[test]
@@ -619,11 +647,12 @@ fn r15_with_a_named_client_not_known_it_is_waited_then_asked() {
 
 #[test]
 fn r15_a_guest_without_any_is_asked_at_once_with_same_amounts_as_candidates() {
-    let p = one()
-        .invoice("i1", "c1", 4200)
-        .invoice("i2", "c1", 4201)
-        .invoice_with("i3", "c1", 4200, |i| i.void())
-        .invoice_with("i4", "c1", 4200, |i| i.currency(EUR));
+    let p = one().invoice("i1", "c1", 4200).invoice("i2", "c1", 4201).invoice_with("i3", "c1", 4200, |i| i.void()).invoice_with(
+        "i4",
+        "c1",
+        4200,
+        |i| i.currency(EUR),
+    );
     let d = p.decide(&guest(4200), Look::First);
     assert_eq!(told(&d), "15: asks unknown_client [apply:i1=4200]");
     assert_eq!(d.unapplied, minor(4200), "never applied");
@@ -633,6 +662,12 @@ fn r15_a_guest_without_any_is_asked_at_once_with_same_amounts_as_candidates() {
 fn r15_shows_what_is_open_by_our_own_count() {
     let p = one().invoice("i1", "c1", 4200).allocated("pi_0", "i1", 4200).invoice("i2", "c1", 5000).allocated("pi_2", "i2", 800);
     assert_eq!(p.first(&guest(4200)), "15: asks unknown_client [apply:i2=4200]");
+}
+
+#[test]
+fn r15_shows_no_invoice_of_a_deleted_client() {
+    let p = one().client("c2", |c| c.deleted()).invoice("i2", "c2", 4200);
+    assert_eq!(p.first(&guest(4200)), "15: asks unknown_client");
 }
 
 // ---------------------------------------------------------------- bounds
@@ -666,7 +701,8 @@ fn bounds_above_24_candidates_rules_5_to_7_and_12_still_decide() {
 
 #[test]
 fn bounds_candidates_of_the_whole_family_count() {
-    let p = (0..13).fold(family(), |p, n| p.invoice(&format!("a{n:02}"), "c1", 100 << n).invoice(&format!("b{n:02}"), "c2", 3 + (100 << n)));
+    let p = (0..13)
+        .fold(family(), |p, n| p.invoice(&format!("a{n:02}"), "c1", 100 << n).invoice(&format!("b{n:02}"), "c2", 3 + (100 << n)));
     assert_eq!(p.first(&pay("cus_1", 300)), "8: asks ambiguous");
 }
 

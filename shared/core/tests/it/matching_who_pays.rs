@@ -1,6 +1,7 @@
 //! Who pays (design.md section 4): settled before any invoice is looked at.
 
 use crate::practice::{Practice, guest, pay, practice};
+use vesper_core::matching::Look;
 
 /// A guarantor `g`, his dependents `d1` and `d2`, and a stranger `x`.
 fn people() -> Practice {
@@ -49,7 +50,11 @@ fn who_pays_a_named_guarantor_beside_a_dependents_invoice_agrees() {
 #[test]
 fn who_pays_a_dependents_customer_with_the_guarantor_named_and_no_invoice_is_a_conflict() {
     assert_eq!(people().first(&pay("cus_d", 2000).for_client("g")), "15: asks client_conflict");
-    assert_eq!(people().first(&pay("cus_d", 3000).for_client("g").for_invoice("i2")), "15: asks client_conflict", "a sibling's invoice");
+    assert_eq!(
+        people().first(&pay("cus_d", 3000).for_client("g").for_invoice("i2")),
+        "15: asks client_conflict",
+        "a sibling's invoice"
+    );
 }
 
 #[test]
@@ -73,7 +78,11 @@ fn who_pays_a_guarantors_candidates_are_his_own_and_his_dependents_invoices() {
 
 #[test]
 fn who_pays_a_family_is_one_step() {
-    let p = practice().linked("a", "cus_a").client("b", |c| c.guarantor("a")).client("c", |c| c.guarantor("b")).invoice("ic", "c", 4200);
+    let p = practice()
+        .linked("a", "cus_a")
+        .client("b", |c| c.guarantor("a"))
+        .client("c", |c| c.guarantor("b"))
+        .invoice("ic", "c", 4200);
     assert_eq!(p.first(&pay("cus_a", 4200)), "13: parked");
 }
 
@@ -87,12 +96,15 @@ fn who_pays_one_customer_of_a_guarantor_and_his_dependents_counts_as_the_guarant
         .invoice("i2", "d2", 3000);
     assert_eq!(p.first(&pay("cus_1", 5000)), "7: i1=2000 i2=3000", "d2's invoice is of the family, too");
     assert_eq!(p.first(&pay("cus_1", 2000).for_client("d1")), "5: i1=2000");
+    let d = p.decide(&pay("cus_1", 2000).for_client("d1"), Look::First);
+    assert_eq!(d.payer.unwrap().as_str(), "g", "it stays the guarantor's money");
     assert_eq!(p.first(&pay("cus_1", 3000).for_client("d1")), "12: asks overpaid [apply:i1=2000|credit]");
 }
 
 #[test]
 fn who_pays_one_customer_of_strangers_is_decided_by_a_reference_or_a_named_client_only() {
-    let p = practice().linked("a", "cus_1").linked("b", "cus_1").client("c", |c| c).invoice("ia", "a", 4200).invoice("ic", "c", 700);
+    let p =
+        practice().linked("a", "cus_1").linked("b", "cus_1").client("c", |c| c).invoice("ia", "a", 4200).invoice("ic", "c", 700);
     assert_eq!(p.first(&pay("cus_1", 4200)), "15: asks ambiguous");
     assert_eq!(p.first(&pay("cus_1", 4200).kind("prepayment")), "15: asks ambiguous");
     assert_eq!(p.first(&pay("cus_1", 4200).for_invoice("ia")), "3: ia=4200");

@@ -45,7 +45,7 @@ fn email_hash(email: &str) -> EmailHash {
 }
 
 /// What is known of a practice.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Practice {
     pub world: World,
     pub policy: MatchingPolicy,
@@ -54,8 +54,10 @@ pub struct Practice {
 
 /// A practice without anything in it; Stripe's customers are listed.
 pub fn practice() -> Practice {
-    let world = World { customers_listed: true, ..World::default() };
-    let policy = MatchingPolicy { link_by_email: LinkByEmail::Unique, same_amount: SameAmount::OldestFirst, wait_for_invoice_h: 48 };
+    let mut world = World::default();
+    world.customers_listed = true;
+    let policy =
+        MatchingPolicy { link_by_email: LinkByEmail::Unique, same_amount: SameAmount::OldestFirst, wait_for_invoice_h: 48 };
     Practice { world, policy, seq: 0 }
 }
 
@@ -191,7 +193,13 @@ impl Practice {
 pub fn told(d: &Decision) -> String {
     let mut parts: Vec<String> = Vec::new();
     for a in &d.allocations {
-        let sign = if a.in_ehr { "*" } else if a.closes { "=" } else { "<" };
+        let sign = if a.in_ehr {
+            "*"
+        } else if a.closes {
+            "="
+        } else {
+            "<"
+        };
         parts.push(format!("{}{sign}{}", a.invoice, a.amount.get()));
     }
     match d.stands {

@@ -1,0 +1,110 @@
+//! Dead letters: messages and effects that nobody could work off. Each is a row and a question, until somebody redrives it.
+
+use crate::app::App;
+use crate::changes::{Ask, Changes};
+use crate::failure::Unfinished;
+use crate::task::Task;
+use crate::{push_books, write_back};
+use vesper_adapters::dynamo::item::{Stored, item_of};
+use vesper_adapters::dynamo::model::{DeadLetter, StoredAllocation, StoredPosting, StoredReversal};
+use vesper_adapters::dynamo::row::Row;
+use vesper_adapters::dynamo::store::RowRef;
+use vesper_core::effect::{Effect, EffectState};
+use vesper_core::event::Event;
+use vesper_core::review::{Answer, Question, Reason, Status};
+
+/// A message came five times and nobody could work it off: it becomes a row with its review.
+///
+/// # Errors
+/// When the store does not answer; then the message stays where it is.
+pub async fn bury(app: &App, id: &str, task: &Task, problem: &str) -> Result<(), Unfinished> {
+    let now = app.now();
+    let mut changes = Changes::new(app, now);
+    let (queue, id, body) = (task.queue().as_str(), id.to_owned(), serde_json::to_string(task).unwrap_or_default());
+    tracing::error!(queue, message.id = id, problem, "a message is a dead letter");
+    changes.unit.put(&DeadLetter { queue: queue.to_owned(), id: id.clone(), body, at: now, problem: problem.to_owned() });
+    let question = Question::new(Reason::DeadLetter, vec![Answer::Retry], format!("a message on {queue} could not be worked off"));
+    changes.ask(Ask { subject: &id, payment: None, question, salt: "", about: None }).await?;
+    changes.commit().await
+}
+
+/// The dead letter is worked off after all: its question is answered.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn resolved(app: &App, subject: &str) -> Result<(), Unfinished> {
+    let mut changes = Changes::new(app, app.now());
+    for review in app.store.reviews_about(subject).await? {
+        let reason = review.item.review.question.reason;
+        let about_failure = matches!(reason, Reason::DeadLetter | Reason::WriteBackRefused | Reason::BooksRefused);
+        if review.item.review.status == Status::Open && about_failure {
+            changes.close_review(&review, "it succeeded");
+        }
+    }
+    changes.commit().await
+}
+
+/// Every dead letter and dead effect goes back to work. Returns how many.
+///
+/// # Errors
+/// When the store or a queue does not answer.
+pub async fn redrive_all(app: &App) -> Result<usize, Unfinished> {
+    let mut moved = 0_usize;
+    for letter in app.store.dead_letters().await? {
+        redrive_letter(app, &letter).await?;
+        moved = moved.saturating_add(1);
+    }
+    let mut dead: Vec<(bool, RowRef)> = Vec::new();
+    app.store.scan(&mut |row| dead.extend(dead_effect(&row))).await?;
+    moved = moved.saturating_add(dead.len());
+    for (is_posting, place) in dead {
+        if is_posting {
+            push_books::redrive(app, &place).await?;
+        } else {
+            write_back::redrive(app, &place).await?;
+        }
+    }
+    Ok(moved)
+}
+
+/// One dead letter goes back to work.
+///
+/// # Errors
+/// When the store or a queue does not answer.
+pub async fn redrive_letter(app: &App, letter: &DeadLetter) -> Result<(), Unfinished> {
+    let task = serde_json::from_str::<Task>(&letter.body).ok();
+    let event = serde_json::from_str::<Event>(&letter.body).ok();
+    if let Some(event) = &event
+        && let Some(mut row) = app.store.event(&event.id).await?
+    {
+        row.item.since = app.now();
+        row.item.tries = 0;
+        row.item.next_at = Some(app.now());
+        app.store.save(&mut row).await?;
+    }
+    if let Some(task) = task.or_else(|| event.map(|event| Task::EventV1 { event })) {
+        app.queues.send(task, 0).await?;
+        app.store.forget_dead_letter(&letter.queue, &letter.id).await?;
+    }
+    Ok(())
+}
+
+/// Whether the row is a dead effect, and whether that is a posting.
+fn dead_effect(row: &Row) -> Option<(bool, RowRef)> {
+    let is_dead = |e: &Effect| e.state == EffectState::Dead;
+    match row.kind.as_str() {
+        StoredPosting::KIND => {
+            let item = item_of::<StoredPosting>(row).ok()?.item;
+            is_dead(&item.effect).then(|| (true, RowRef::of(&item)))
+        }
+        StoredAllocation::KIND => {
+            let item = item_of::<StoredAllocation>(row).ok()?.item;
+            item.effect.as_ref().is_some_and(is_dead).then(|| (false, RowRef::of(&item)))
+        }
+        StoredReversal::KIND => {
+            let item = item_of::<StoredReversal>(row).ok()?.item;
+            is_dead(&item.effect).then(|| (false, RowRef::of(&item)))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,312 @@
+//! One record of the EHR into the store: the record, the pointers to it, and the version of every client whose debts it changes.
+
+use super::adjudicated;
+use crate::app::App;
+use crate::changes::{Ask, Changes};
+use crate::failure::Unfinished;
+use crate::reconcile::customers::{nobodys, unknown};
+use std::collections::{BTreeMap, BTreeSet};
+use vesper_adapters::dynamo::item::{Read, Unit};
+use vesper_adapters::dynamo::load::Loaded;
+use vesper_adapters::dynamo::model::{
+    Dependent, EhrReference, InvoiceHome, InvoiceNumber, SessionInvoice, StoredClient, StoredCustomer, StoredEhrPayment, StoredEmail,
+    StoredInvoice,
+};
+use vesper_adapters::personal::Personal;
+use vesper_core::ids::{ClientId, CustomerId, EmailHash, InvoiceId, PaymentId};
+use vesper_core::matching::Watch;
+use vesper_core::matching::open::standing;
+use vesper_core::records::{Client, EhrPayment, Invoice, Portion};
+use vesper_core::review::{Answer, Question, Reason};
+use vesper_core::world::is_stripe_reference;
+
+/// A client's record.
+pub(super) async fn client(app: &App, new: &Client, personal: &Personal) -> Result<BTreeSet<Watch>, Unfinished> {
+    let old = app.store.client(&new.id).await?;
+    let before = old.as_ref().map(|r| r.item.client.clone());
+    let arrived = who_waited_for(new, before.as_ref());
+    if before.as_ref().is_some_and(|b| b.seen >= new.seen) {
+        return Ok(arrived);
+    }
+    let guarantors = [before.as_ref().and_then(|b| b.guarantor.clone()), new.guarantor.clone()];
+    let concerned = guarantors.iter().flatten().cloned().chain([new.id.clone()]);
+    let loaded = app.store.versions_of(concerned.collect()).await?;
+    let mut changes = Changes::new(app, app.now());
+    let unit = &mut changes.unit;
+    let sealed = app.store.seal_personal(&new.id, personal, app.nonce());
+    unit.put_sealed(&StoredClient { client: new.clone() }, old.as_ref().map_or(0, |r| r.rev), Some(sealed));
+    let [was, is] = guarantors;
+    if was != is {
+        if let Some(guarantor) = was {
+            let gone = Dependent { guarantor, client: new.id.clone() };
+            unit.remove(vesper_adapters::dynamo::item::Stored::key(&gone));
+        }
+        if let Some(guarantor) = is {
+            unit.put(&Dependent { guarantor, client: new.id.clone() });
+        }
+    }
+    loaded.bump_all(unit);
+    emails(app, unit, new, before.as_ref()).await?;
+    customers(app, &mut changes, new, before.as_ref()).await?;
+    changes.commit().await?;
+    Ok(arrived)
+}
+
+/// Any record of the family counts as the client's.
+fn who_waited_for(new: &Client, before: Option<&Client>) -> BTreeSet<Watch> {
+    let mut arrived = BTreeSet::from([Watch::Client(new.id.clone())]);
+    for version in [Some(new), before].into_iter().flatten() {
+        arrived.extend(version.guarantor.clone().map(Watch::Client));
+        arrived.extend(version.customers.iter().cloned().map(Watch::Customer));
+        arrived.extend(version.emails.iter().cloned().map(Watch::Email));
+    }
+    arrived
+}
+
+async fn emails(app: &App, unit: &mut Unit, new: &Client, before: Option<&Client>) -> Result<(), Unfinished> {
+    let had: BTreeSet<&EmailHash> = before.iter().flat_map(|b| &b.emails).collect();
+    let has: BTreeSet<&EmailHash> = new.emails.iter().collect();
+    for email in had.symmetric_difference(&has) {
+        let mut row: Read<StoredEmail> = app.store.email(email).await?.unwrap_or_else(|| nobodys(email));
+        if has.contains(*email) {
+            row.item.clients.insert(new.id.clone());
+        } else {
+            row.item.clients.remove(&new.id);
+        }
+        unit.update(&row);
+    }
+    Ok(())
+}
+
+async fn customers(app: &App, changes: &mut Changes<'_>, new: &Client, before: Option<&Client>) -> Result<(), Unfinished> {
+    let had: BTreeSet<&CustomerId> = before.iter().flat_map(|b| &b.customers).collect();
+    let has: BTreeSet<&CustomerId> = new.customers.iter().collect();
+    for customer in had.symmetric_difference(&has) {
+        let mut row: Read<StoredCustomer> = app.store.customer(customer).await?.unwrap_or_else(|| unknown(customer));
+        if has.contains(*customer) {
+            row.item.told.insert(new.id.clone());
+            contradicted(app, changes, &row.item, new).await?;
+        } else {
+            row.item.told.remove(&new.id);
+        }
+        changes.unit.update(&row);
+    }
+    Ok(())
+}
+
+/// A link made by e-mail that the EHR now contradicts: the EHR wins for later payments, and a person is told.
+async fn contradicted(app: &App, changes: &mut Changes<'_>, row: &StoredCustomer, told: &Client) -> Result<(), Unfinished> {
+    let Some(own) = row.own.as_ref().filter(|own| **own != told.id) else { return Ok(()) };
+    let family = told.guarantor.as_ref() == Some(own);
+    if family {
+        return Ok(());
+    }
+    let Some(link) = app.store.own_link(own, &row.customer).await? else { return Ok(()) };
+    let payment: &PaymentId = &link.item.payment;
+    let question = Question::new(Reason::ClientConflict, vec![], "the EHR links the customer to another client than the e-mail did");
+    changes.ask(Ask::about_payment(payment, question, told.id.as_str())).await?;
+    Ok(())
+}
+
+/// An invoice's record.
+pub(super) async fn invoice(app: &App, new: &Invoice) -> Result<BTreeSet<Watch>, Unfinished> {
+    let home = app.store.invoice_home(&new.id).await?;
+    let lived_with = home.as_ref().map(|h| h.item.client.clone());
+    let loaded = load_around(app, &new.client, lived_with.as_ref()).await?;
+    let old = loaded.world.invoice(&new.id).and_then(|f| f.invoice.clone());
+    let arrived = who_waited_for_invoice(&loaded, new, old.as_ref());
+    if old.as_ref().is_some_and(|o| o.seen >= new.seen) {
+        return Ok(arrived);
+    }
+    let mut changes = Changes::new(app, app.now());
+    let unit = &mut changes.unit;
+    if lived_with.as_ref() != Some(&new.client) {
+        moved_in(app, unit, &loaded, new, lived_with.as_ref()).await?;
+    }
+    let rev = if lived_with.as_ref() == Some(&new.client) { app.store.invoice(&new.id).await?.map_or(0, |r| r.rev) } else { 0 };
+    unit.put_sealed(&StoredInvoice { invoice: new.clone() }, rev, None);
+    if let Some(number) = new.number.clone().filter(|n| !n.trim().is_empty()) {
+        unit.put(&InvoiceNumber { number: number.trim().to_owned(), invoice: new.id.clone() });
+    }
+    sessions(unit, new, old.as_ref());
+    loaded.bump_all(unit);
+    let mut after = loaded.world.clone();
+    for orphan in app.store.orphan_payments(&new.id).await? {
+        after.apply_ehr_payment(orphan.payment);
+    }
+    after.apply_invoice(new.clone());
+    let mut rows = what_is_shown(&mut changes, &loaded, &after, &new.id).await?;
+    adjudicated::follow(app, &mut changes, &after, old.as_ref(), new, &mut rows).await?;
+    for row in rows.values() {
+        changes.unit.update(row);
+    }
+    changes.commit().await?;
+    Ok(arrived)
+}
+
+async fn load_around(app: &App, client: &ClientId, other: Option<&ClientId>) -> Result<Loaded, Unfinished> {
+    let all: BTreeSet<ClientId> = other.cloned().into_iter().chain([client.clone()]).collect();
+    Ok(app.store.load_partitions_of(all).await?)
+}
+
+fn who_waited_for_invoice(loaded: &Loaded, new: &Invoice, old: Option<&Invoice>) -> BTreeSet<Watch> {
+    let mut arrived = BTreeSet::from([Watch::Invoice(new.id.clone())]);
+    for version in [Some(new), old].into_iter().flatten() {
+        arrived.extend(family_of(loaded, &version.client));
+        arrived.extend(version.sessions.iter().map(|s| Watch::Session(s.id.clone())));
+    }
+    arrived
+}
+
+fn family_of(loaded: &Loaded, client: &ClientId) -> impl Iterator<Item = Watch> {
+    let guarantor = loaded.world.client_record(client).and_then(|c| c.guarantor.clone());
+    [Some(client.clone()), guarantor].into_iter().flatten().map(Watch::Client)
+}
+
+/// The invoice is new, or changed hands: its EHR payments and our allocations come with it.
+async fn moved_in(app: &App, unit: &mut Unit, loaded: &Loaded, new: &Invoice, from: Option<&ClientId>) -> Result<(), Unfinished> {
+    let home = InvoiceHome { invoice: new.id.clone(), client: new.client.clone() };
+    match app.store.invoice_home(&new.id).await? {
+        None => unit.insert(&home),
+        Some(mut read) => {
+            read.item = home;
+            unit.update(&read);
+        }
+    }
+    for orphan in app.store.orphan_payments(&new.id).await? {
+        unit.remove(vesper_adapters::dynamo::item::Stored::key(&orphan));
+        reference(unit, &orphan.payment, Some(&new.client));
+        unit.put(&StoredEhrPayment { client: Some(new.client.clone()), payment: orphan.payment });
+    }
+    let Some(from) = from else { return Ok(()) };
+    if let Some(file) = loaded.world.invoice(&new.id) {
+        if let Some(old) = &file.invoice {
+            unit.remove(vesper_adapters::dynamo::item::Stored::key(&StoredInvoice { invoice: old.clone() }));
+        }
+        for payment in file.payments.values() {
+            let gone = StoredEhrPayment { client: Some(from.clone()), payment: payment.clone() };
+            unit.remove(vesper_adapters::dynamo::item::Stored::key(&gone));
+            unit.put(&StoredEhrPayment { client: Some(new.client.clone()), payment: payment.clone() });
+            reference(unit, payment, Some(&new.client));
+        }
+    }
+    for row in loaded.allocations.iter().filter(|r| r.item.allocation.invoice == new.id) {
+        let mut moved = row.item.clone();
+        unit.remove(vesper_adapters::dynamo::item::Stored::key(&moved));
+        moved.allocation.client = new.client.clone();
+        unit.insert(&moved);
+    }
+    Ok(())
+}
+
+fn sessions(unit: &mut Unit, new: &Invoice, old: Option<&Invoice>) {
+    let row = |i: &Invoice, s: &vesper_core::records::Session| SessionInvoice {
+        session: s.id.clone(),
+        invoice: i.id.clone(),
+        client: i.client.clone(),
+    };
+    let still: BTreeSet<&str> = new.sessions.iter().map(|s| s.id.as_str()).collect();
+    for gone in old.iter().flat_map(|o| &o.sessions).filter(|s| !still.contains(s.id.as_str())) {
+        unit.remove(vesper_adapters::dynamo::item::Stored::key(&row(new, gone)));
+    }
+    let mut put = BTreeSet::new();
+    for session in new.sessions.iter().filter(|s| put.insert(s.id.as_str().to_owned())) {
+        unit.put(&row(new, session));
+    }
+}
+
+fn reference(unit: &mut Unit, payment: &EhrPayment, client: Option<&ClientId>) {
+    if is_stripe_reference(&payment.reference) {
+        let (reference, id, invoice) = (payment.reference.clone(), payment.id.clone(), payment.invoice.clone());
+        unit.put(&EhrReference { reference, id, invoice, client: client.cloned() });
+    }
+}
+
+/// An EHR payment's record.
+pub(super) async fn payment(app: &App, new: &EhrPayment) -> Result<BTreeSet<Watch>, Unfinished> {
+    let home = app.store.invoice_home(&new.invoice).await?.map(|h| h.item.client);
+    let mut arrived = BTreeSet::new();
+    if is_stripe_reference(&new.reference) {
+        arrived.insert(Watch::EhrReference(new.reference.clone()));
+    }
+    let Some(client) = home else {
+        let mut unit = Unit::new();
+        unit.put(&StoredEhrPayment { client: None, payment: new.clone() });
+        reference(&mut unit, new, None);
+        app.store.commit(unit).await?;
+        return Ok(arrived);
+    };
+    let loaded = load_around(app, &client, None).await?;
+    arrived.extend(family_of(&loaded, &client));
+    arrived.insert(Watch::Invoice(new.invoice.clone()));
+    let old = loaded.world.invoice(&new.invoice).and_then(|f| f.payments.get(&new.id));
+    if old.is_some_and(|o| o.seen >= new.seen) {
+        return Ok(arrived);
+    }
+    let mut changes = Changes::new(app, app.now());
+    let mut after = loaded.world.clone();
+    after.apply_ehr_payment(new.clone());
+    let kept = after.invoice(&new.invoice).and_then(|f| f.payments.get(&new.id)).cloned().unwrap_or_else(|| new.clone());
+    changes.unit.put(&StoredEhrPayment { client: Some(client.clone()), payment: kept });
+    reference(&mut changes.unit, new, Some(&client));
+    loaded.bump_all(&mut changes.unit);
+    on_another_invoice(app, &mut changes, new).await?;
+    for row in what_is_shown(&mut changes, &loaded, &after, &new.invoice).await?.values() {
+        changes.unit.update(row);
+    }
+    changes.commit().await?;
+    Ok(arrived)
+}
+
+/// An EHR payment with our payment's id on another invoice than ours: a person is asked, the allocation stands.
+async fn on_another_invoice(app: &App, changes: &mut Changes<'_>, new: &EhrPayment) -> Result<(), Unfinished> {
+    if new.portion != Portion::Client || !new.net().is_positive() || !is_stripe_reference(&new.reference) {
+        return Ok(());
+    }
+    let Some(id) = PaymentId::parse(&new.reference).ok() else { return Ok(()) };
+    let Some(read) = app.store.payment(&id).await? else { return Ok(()) };
+    let shares = &read.item.payment.shares;
+    if shares.iter().any(|s| s.net().is_positive()) && !shares.iter().any(|s| s.invoice == new.invoice) {
+        disagrees(changes, &new.invoice, &id, &format!("elsewhere {}", new.id), "the EHR holds our payment on another invoice").await?;
+    }
+    Ok(())
+}
+
+async fn disagrees(changes: &mut Changes<'_>, invoice: &InvoiceId, payment: &PaymentId, salt: &str, why: &str) -> Result<(), Unfinished> {
+    let question = Question::new(Reason::EhrDisagrees, vec![Answer::Keep, Answer::Undo], why);
+    let about = Some(payment.to_string());
+    changes.ask(Ask { subject: invoice.as_str(), payment: Some(payment), question, salt, about }).await?;
+    Ok(())
+}
+
+/// Notes which allocations the EHR shows now, and asks about those that it showed and no longer does. The rows that changed
+/// are returned by place, so that others may change them further.
+pub(super) type Rows = BTreeMap<(String, u32), Read<vesper_adapters::dynamo::model::StoredAllocation>>;
+
+async fn what_is_shown(
+    changes: &mut Changes<'_>,
+    loaded: &Loaded,
+    after: &vesper_core::world::World,
+    invoice: &InvoiceId,
+) -> Result<Rows, Unfinished> {
+    let mut rows = Rows::new();
+    let Some((file, now)) = after.invoice(invoice).and_then(|f| Some((f, standing(f)?))) else { return Ok(rows) };
+    for ((allocation, shown), by) in file.allocations.iter().zip(&now.shown).zip(&now.shown_by) {
+        let is_shown = *shown >= allocation.net() && allocation.net().is_positive();
+        let of = |r: &&Read<vesper_adapters::dynamo::model::StoredAllocation>| r.item.allocation == *allocation;
+        let Some(row) = loaded.allocations.iter().find(of) else { continue };
+        let mut row = row.clone();
+        if is_shown && (!allocation.shown || row.item.ehr_payment.is_none() && by.is_some()) {
+            row.item.allocation.shown = true;
+            row.item.ehr_payment = row.item.ehr_payment.or_else(|| by.clone());
+            rows.insert((allocation.payment.to_string(), row.item.n), row);
+        } else if allocation.shown && !is_shown && allocation.net().is_positive() {
+            row.item.allocation.shown = false;
+            let salt = format!("gone {} {}", row.item.n, row.rev);
+            let why = "the EHR showed our payment and no longer does";
+            disagrees(changes, invoice, &allocation.payment, &salt, why).await?;
+            rows.insert((allocation.payment.to_string(), row.item.n), row);
+        }
+    }
+    Ok(rows)
+}

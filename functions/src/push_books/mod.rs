@@ -1,0 +1,89 @@
+//! push-books: brings one posting into QuickBooks, exactly once (design.md section 6).
+//!
+//! `sent` is stored before anything is called, the moment of a create before the create. Who finds an unknown outcome asks
+//! QuickBooks first. Must not: edit or delete anything there, or decide what is posted.
+
+mod access;
+mod books;
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+pub use access::reconnected;
+
+use crate::app::{App, Held};
+use crate::changes::Changes;
+use crate::failure::Unfinished;
+use crate::pause;
+use crate::task::Task;
+use books::{Stop, Work};
+use vesper_adapters::dynamo::store::RowRef;
+use vesper_core::effect::{Begin, EffectState};
+
+/// How long a posting that is held back waits before it is looked at again, in seconds: paused.
+const PAUSED_S: i64 = 60;
+/// The same without a connection, in shadow mode, or without books.
+const HELD_S: i64 = 15 * 60;
+
+/// Works off one posting. What QuickBooks or the network refuses is noted in the row and is no error of the message.
+///
+/// # Errors
+/// When the store or a queue does not answer: the message comes again.
+pub async fn push(app: &App, row: &RowRef) -> Result<(), Unfinished> {
+    let Some(mut read) = app.store.books(row).await? else { return Ok(()) };
+    let held = Held::new(app);
+    let Begin::Go { ask_first } = read.item.effect.begin(app.now(), &held.owner, |l| app.host.alive(l)) else {
+        return Ok(());
+    };
+    let stop = match (held_back(app).await?, &app.quickbooks) {
+        (Some(stop), _) => Some(stop),
+        (None, None) => Some(Stop::Held { after_s: HELD_S, why: "there are no books in the settings" }),
+        (None, Some(_)) => None,
+    };
+    if let (None, Err(e)) = (&stop, app.store.save(&mut read).await) {
+        // Whoever was first has it now.
+        return if e.is_conflict() { Ok(()) } else { Err(e.into()) };
+    }
+    let mut work = Work { app, owner: held.owner.clone(), row: row.clone(), read, called: false };
+    let outcome = match (stop, &app.quickbooks) {
+        (None, Some(quickbooks)) => work.book(quickbooks, ask_first).await,
+        (Some(stop), _) => Err(stop),
+        (None, None) => return Ok(()),
+    };
+    match work.finish(outcome).await {
+        // Somebody took the row over meanwhile. He asks QuickBooks first.
+        Err(e) if e.is_conflict() => Ok(()),
+        result => result,
+    }
+}
+
+/// Why nothing may be posted now.
+async fn held_back(app: &App) -> Result<Option<Stop>, Unfinished> {
+    if app.is_shadow() {
+        return Ok(Some(Stop::Held { after_s: HELD_S, why: "shadow mode writes to no outside system" }));
+    }
+    let paused = pause::current(app).await?.holds_postings();
+    Ok(paused.then_some(Stop::Held { after_s: PAUSED_S, why: "postings are paused" }))
+}
+
+/// Brings a posting back to work by a person's hand: due now, with a new 24 hours. One that is done, or that somebody is at
+/// work on, stays as it is. The reviews about its failure close when it succeeds.
+///
+/// # Errors
+/// When the store or a queue does not answer.
+pub async fn redrive(app: &App, row: &RowRef) -> Result<(), Unfinished> {
+    let Some(mut read) = app.store.books(row).await? else { return Ok(()) };
+    let effect = &mut read.item.effect;
+    if effect.state == EffectState::Done || effect.lease.as_ref().is_some_and(|l| app.host.alive(l)) {
+        return Ok(());
+    }
+    effect.redrive(app.now());
+    let mut changes = Changes::new(app, app.now());
+    changes.audit("redriven", &read.item.posting.subject, read.item.posting.id.as_str());
+    changes.unit.update(&read);
+    match changes.commit().await {
+        Err(e) if e.is_conflict() => return Ok(()),
+        result => result?,
+    }
+    Ok(app.queues.send(Task::BooksV1 { row: row.clone() }, 0).await?)
+}

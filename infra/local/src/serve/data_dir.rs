@@ -1,0 +1,98 @@
+//! DIR: the file of everything, the data key, and the lock that lets only one serve run on it.
+
+use crate::Failure;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use vesper_adapters::dynamo::embedded::Engine;
+use vesper_adapters::personal::DataKey;
+
+/// See the module.
+pub struct DataDir {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl DataDir {
+    /// Opens DIR for a serve, and makes it at the first start.
+    ///
+    /// # Errors
+    /// When another serve runs on it, or it cannot be written.
+    pub fn open(path: &Path) -> Result<DataDir, Failure> {
+        let cannot = |e: std::io::Error| Failure::usage(format!("use the data directory {}: {e}", path.display()));
+        fs::create_dir_all(path).map_err(cannot)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(cannot)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("another vesper serve runs on {}: stop it, or use another --data", path.display());
+                return Err(Failure::usage(message));
+            }
+            Err(TryLockError::Error(e)) => return Err(cannot(e)),
+        }
+        Ok(DataDir { path: path.to_owned(), _lock: Some(lock) })
+    }
+
+    /// Looks into DIR beside a running serve.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn beside(path: &Path) -> Result<DataDir, Failure> {
+        if !path.join("vesper.db").is_file() {
+            return Err(Failure::usage(format!("{} is no data directory of vesper serve: --data names one", path.display())));
+        }
+        Ok(DataDir { path: path.to_owned(), _lock: None })
+    }
+
+    /// The engine on its file.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn engine(&self) -> Result<Engine, Failure> {
+        Engine::open(&self.path.join("vesper.db")).map_err(|e| self.problem("open", &e))
+    }
+
+    /// The engine on its file, refusing every write.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn engine_read_only(&self) -> Result<Engine, Failure> {
+        Engine::open_read_only(&self.path.join("vesper.db")).map_err(|e| self.problem("open", &e))
+    }
+
+    fn problem(&self, what: &str, e: &dyn std::fmt::Display) -> Failure {
+        Failure::problem(format!("{what} {}: {e}", self.path.display()))
+    }
+
+    /// The data key, made at the first start, readable by its owner only.
+    ///
+    /// # Errors
+    /// When it cannot be read, or others may read it.
+    pub fn key(&self) -> Result<DataKey, Failure> {
+        let file = self.path.join("key");
+        if !file.exists() {
+            self.make_key(&file).map_err(|e| self.problem("make the data key in", &e))?;
+        }
+        let mut text = String::new();
+        let mut opened = File::open(&file).map_err(|e| self.problem("read the data key of", &e))?;
+        opened.read_to_string(&mut text).map_err(|e| self.problem("read the data key of", &e))?;
+        let mode = opened.metadata().map_err(|e| self.problem("read the data key of", &e))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(Failure::usage(format!("others may read {}: chmod 600 {}", file.display(), file.display())));
+        }
+        let bytes = hex::decode(text.trim()).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
+        let bad = || Failure::usage(format!("{} is no data key (64 hex digits): restore it from your safe copy", file.display()));
+        bytes.map(DataKey::new).ok_or_else(bad)
+    }
+
+    /// Written beside its name and renamed, so that a crash leaves no half key.
+    fn make_key(&self, file: &Path) -> std::io::Result<()> {
+        let beside = self.path.join("key.new");
+        let mut out = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        writeln!(out, "{}", hex::encode(super::random_32()))?;
+        out.sync_all()?;
+        fs::rename(&beside, file)?;
+        File::open(&self.path)?.sync_all()
+    }
+}

@@ -1,0 +1,138 @@
+//! `vesper serve`: the bundle as one long-running process on durable local storage.
+
+mod control;
+pub mod data_dir;
+pub mod http;
+
+use crate::stack::Stack;
+use crate::stack::build::{Parts, build, remembered_clock, store_on};
+use crate::stack::host::LocalHost;
+use crate::{Failure, cli};
+use data_dir::DataDir;
+use http::Server;
+use jiff::Timestamp;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use vesper_adapters::personal::Secret;
+use vesper_adapters::reqwest_transport::ReqwestTransport;
+use vesper_adapters::settings::{Need, Secrets, Settings};
+use vesper_functions::review::session::Sessions;
+
+/// What is running may take so long to end after SIGTERM, in seconds: more than an outbound call.
+const STOP_S: u64 = 25;
+
+/// Runs the command.
+///
+/// # Errors
+/// A [`Failure`] that says what is wrong and what to do.
+pub fn run(args: &cli::Serve) -> Result<(), Failure> {
+    log_to_stderr();
+    let settings = read_settings(&args.config, Need::Serve)?;
+    let secrets = Secrets::from_lookup(|name| std::env::var(name).ok(), &settings).map_err(|e| Failure::usage(e.to_string()))?;
+    if args.test_clock.is_some() && !args.listen.ip().is_loopback() {
+        return Err(Failure::usage("--test-clock works on loopback only: use --listen 127.0.0.1:PORT"));
+    }
+    runtime()?.block_on(serve(args, settings, secrets))
+}
+
+/// The runtime of the long-running commands.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|e| Failure::problem(format!("start the runtime: {e}")))
+}
+
+/// Logs as JSON lines on standard error; RUST_LOG sets the level. The outside libraries stay at warnings: at lower levels they
+/// would log bodies.
+pub fn log_to_stderr() {
+    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let level = wanted.parse::<LevelFilter>().unwrap_or(LevelFilter::INFO);
+    let ours = ["vesper_local", "vesper_functions", "vesper_adapters", "vesper_core"];
+    let mut filter = EnvFilter::default().add_directive(LevelFilter::WARN.min(level).into());
+    for name in ours {
+        if let Ok(directive) = format!("{name}={level}").parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
+    let json = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first.
+    let _ = json.try_init();
+}
+
+/// Reads practice.toml.
+///
+/// # Errors
+/// Exit status 2, naming file, line and key.
+pub fn read_settings(path: &Path, need: Need) -> Result<Settings, Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("read the settings {name}: {e}; --config names the practice.toml")))?;
+    Settings::parse(&text, &name, need).map_err(|e| Failure::usage(e.to_string()))
+}
+
+async fn serve(args: &cli::Serve, settings: Settings, secrets: Secrets) -> Result<(), Failure> {
+    let data = DataDir::open(&args.data)?;
+    let engine = data.engine()?;
+    let key = data.key()?;
+    let failed = |what: &str, e: &dyn std::fmt::Display| Failure::problem(format!("{what} in {}: {e}", args.data.display()));
+    let host = Arc::new(match args.test_clock {
+        None => LocalHost::real(),
+        Some(start) => {
+            let store = store_on(&engine, key.clone());
+            store.table().create_if_absent().await.map_err(|e| failed("open the store", &e))?;
+            let stood = remembered_clock(&store).await.map_err(|e| failed("read the store", &e))?;
+            LocalHost::standing(stood.or(start).unwrap_or_else(whole_second))
+        }
+    });
+    let transport = Arc::new(ReqwestTransport::new());
+    let stack = build(Parts { engine, key, settings, secrets, transport, host }).await.map_err(|e| failed("open the store", &e))?;
+    stack.start().await.map_err(|e| failed("start", &e))?;
+    run_server(args, stack).await
+}
+
+fn whole_second() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+async fn run_server(args: &cli::Serve, stack: Arc<Stack>) -> Result<(), Failure> {
+    let cannot = |e: std::io::Error| Failure::usage(format!("listen on {}: {e}; --listen takes another address", args.listen));
+    let listener = TcpListener::bind(args.listen).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    let token = random_hex();
+    let sessions = Sessions::new(Secret::new(token.clone()), random_32());
+    let server = Server { stack: Arc::clone(&stack), sessions: Arc::new(sessions), control: args.test_clock.is_some() };
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let ready = serde_json::json!({
+        "listening": format!("http://{address}"),
+        "review_url": format!("http://{address}/review?token={token}"),
+    });
+    // Nobody reads standard output any more: then nobody waits for the line either.
+    let _ = writeln!(std::io::stdout(), "{ready}").and_then(|()| std::io::stdout().flush());
+    let until = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
+    };
+    http::serve(listener, server, until).await.map_err(|e| Failure::problem(format!("serve: {e}")))?;
+    stack.stop(STOP_S).await;
+    tracing::info!("stopped; what is left goes on at the next start");
+    Ok(())
+}
+
+/// 32 random hex digits, as the operating system gives them.
+#[must_use]
+pub fn random_hex() -> String {
+    hex::encode(&random_32()[..16])
+}
+
+fn random_32() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    if getrandom::fill(&mut bytes).is_err() {
+        std::process::abort();
+    }
+    bytes
+}

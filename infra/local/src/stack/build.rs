@@ -1,0 +1,147 @@
+//! Puts the bundle together: settings and secrets in, an [`App`] with its store, clients and queues out.
+
+use super::Stack;
+use super::host::LocalHost;
+use super::queues::{LocalQueues, QueueError};
+use jiff::Timestamp;
+use std::sync::Arc;
+use vesper_adapters::dynamo::client::client_on;
+use vesper_adapters::dynamo::embedded::Engine;
+use vesper_adapters::dynamo::store::{Failed, Store};
+use vesper_adapters::dynamo::table::{StoreError, Table};
+use vesper_adapters::ehr::BridgeClient;
+use vesper_adapters::http::SharedTransport;
+use vesper_adapters::personal::DataKey;
+use vesper_adapters::quickbooks::QuickBooksClient;
+use vesper_adapters::quickbooks::pacing::Pacer;
+use vesper_adapters::settings::{Books, EhrKind, Mode, Secrets, Settings};
+use vesper_adapters::stripe::client::StripeClient;
+use vesper_adapters::stripe::wire::Projection;
+use vesper_functions::app::{App, Ehr, Host, QuickBooks};
+use vesper_functions::failure::Unfinished;
+
+/// The table of everything.
+const TABLE: &str = "vesper";
+/// The table of durable messages, in the same file.
+const QUEUES: &str = "vesper-queues";
+
+/// Why the bundle could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The file's tables.
+    #[error(transparent)]
+    Table(#[from] StoreError),
+    /// A stored fact.
+    #[error(transparent)]
+    Stored(#[from] Failed),
+    /// The queues.
+    #[error(transparent)]
+    Queues(#[from] QueueError),
+}
+
+/// What the bundle is made of.
+pub struct Parts {
+    /// The embedded engine.
+    pub engine: Engine,
+    /// The practice's data key.
+    pub key: DataKey,
+    /// The practice's settings.
+    pub settings: Settings,
+    /// The secrets.
+    pub secrets: Secrets,
+    /// Carries the calls to the outside systems.
+    pub transport: SharedTransport,
+    /// Time and randomness.
+    pub host: Arc<LocalHost>,
+}
+
+/// The store on an engine.
+#[must_use]
+pub fn store_on(engine: &Engine, key: DataKey) -> Store {
+    Store::new(Table::new(client_on(engine.http_client()), TABLE.to_owned()), key)
+}
+
+/// Puts the bundle together.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub async fn build(parts: Parts) -> Result<Arc<Stack>, BuildError> {
+    let store = store_on(&parts.engine, parts.key.clone());
+    store.table().create_if_absent().await?;
+    let queue_table = Table::new(client_on(parts.engine.http_client()), QUEUES.to_owned());
+    let host: Arc<dyn Host> = Arc::clone(&parts.host) as Arc<dyn Host>;
+    let queues = LocalQueues::open(queue_table, Arc::clone(&host)).await?;
+    let hasher = parts.key.email_hasher();
+    let settings = parts.settings;
+    let stripe = &settings.stripe;
+    let projection = Projection { keys: stripe.metadata.clone(), hasher: hasher.clone() };
+    let api_key = parts.secrets.stripe_api_key.clone();
+    let transport = parts.transport;
+    let client = StripeClient::new(Arc::clone(&transport), &stripe.api_base, &stripe.api_version, api_key, projection.clone());
+    let bridge = match &settings.ehr.kind {
+        EhrKind::Bridge { base_url } => {
+            Some(BridgeClient::new(Arc::clone(&transport), base_url, parts.secrets.ehr_bridge_secrets.clone(), hasher))
+        }
+        EhrKind::Files => None,
+    };
+    let quickbooks = match &settings.books {
+        Books::QuickBooks(q) => Some(QuickBooks {
+            client: QuickBooksClient::new(Arc::clone(&transport), &q.api_base, &q.realm_id),
+            transport: Arc::clone(&transport),
+            pacer: std::sync::Mutex::new(Pacer::new(q.max_per_minute)),
+            refreshing: tokio::sync::Mutex::new(()),
+        }),
+        Books::None => None,
+    };
+    let go_live = go_live(&store, &settings, parts.host.now()).await?;
+    let app = App {
+        store,
+        stripe: client,
+        projection,
+        ehr: Ehr { bridge, importing: tokio::sync::Mutex::new(()) },
+        quickbooks,
+        queues: Arc::new(queues.clone()),
+        host,
+        policy: settings.policy(),
+        settings,
+        secrets: parts.secrets,
+        go_live,
+    };
+    Ok(Stack::new(Arc::new(app), queues, parts.host))
+}
+
+/// When the practice goes live: as set; else the first start in live mode, which is stored. In shadow mode everything is decided.
+async fn go_live(store: &Store, settings: &Settings, now: Timestamp) -> Result<Timestamp, Failed> {
+    const NAME: &str = "go_live";
+    if let Some(set) = settings.practice.go_live {
+        return Ok(set);
+    }
+    if settings.practice.mode == Mode::Shadow {
+        return Ok(Timestamp::MIN);
+    }
+    if let Some(stored) = store.meta::<Timestamp>(NAME).await? {
+        return Ok(stored.item);
+    }
+    store.set_meta(NAME, &now, 0).await?;
+    Ok(now)
+}
+
+const CLOCK: &str = "test_clock";
+
+/// Stores where a test clock stands, so that a restart goes on from it.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn remember_clock(app: &App, at: Timestamp) -> Result<(), Unfinished> {
+    let rev = app.store.meta::<Timestamp>(CLOCK).await?.map_or(0, |r| r.rev);
+    app.store.set_meta(CLOCK, &at, rev).await?;
+    Ok(())
+}
+
+/// Where the test clock of an earlier process stood.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn remembered_clock(store: &Store) -> Result<Option<Timestamp>, Failed> {
+    Ok(store.meta::<Timestamp>(CLOCK).await?.map(|r| r.item))
+}
