@@ -356,6 +356,7 @@ mod tests {
             amount: minor(4200),
             category: Category::Copay,
             in_ehr: false,
+            closes: true,
         };
         Decision {
             stands: Stands::Decided,

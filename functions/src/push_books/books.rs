@@ -21,8 +21,6 @@ use vesper_core::posting::Form;
 const CLOSED_PERIOD: &str = "6210";
 /// The Fault of a DocNumber that exists already (facts/quickbooks.md A4).
 const DOC_NUMBER_TAKEN: &str = "6140";
-/// The longest wait that a failure before the create asks for, in seconds.
-const WAIT_MAX_S: i64 = 15 * 60;
 
 /// The posting stands in QuickBooks.
 #[derive(Debug, PartialEq, Eq)]
@@ -321,10 +319,4 @@ fn stop_of_read(error: &CallError) -> Stop {
         }
         Class::Rejected | Class::Bug | Class::NotFound => Stop::Refused { problem },
     }
-}
-
-/// How long to wait after a failure that made no create: as long as it is to be done already, so that the wait doubles.
-pub(super) fn wait_s(waiting_s: i64, wished_s: Option<u32>) -> u32 {
-    let own = u32::try_from(waiting_s.clamp(0, WAIT_MAX_S)).unwrap_or(0);
-    own.max(wished_s.unwrap_or(0))
 }

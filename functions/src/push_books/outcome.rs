@@ -2,8 +2,9 @@
 //!
 //! Must not: call QuickBooks.
 
-use super::access;
-use super::books::{Booked, Stop, Work, wait_s};
+use super::HELD_S;
+use super::access::{self, DISCONNECTED};
+use super::books::{Booked, Stop, Work};
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
@@ -11,9 +12,6 @@ use crate::task::Task;
 use vesper_adapters::dynamo::store::RowRef;
 use vesper_core::effect::{BACKOFF_MAX_S, Failure};
 use vesper_core::review::{Answer, Question, Reason, Status};
-
-use super::HELD_S;
-use super::access::DISCONNECTED;
 
 /// Wakes a posting in so many seconds.
 pub(super) async fn send(app: &App, row: &RowRef, delay_s: u32) -> Result<(), Unfinished> {
@@ -34,7 +32,6 @@ impl Work<'_> {
     /// Stores the outcome.
     pub(super) async fn finish(mut self, outcome: Result<Booked, Stop>) -> Result<(), Unfinished> {
         let now = self.app.now();
-        let waiting_s = now.duration_since(self.read.item.effect.since).as_secs();
         match outcome {
             Ok(booked) => return self.booked(&booked).await,
             Err(Stop::Store(e)) => return Err(e),
@@ -54,7 +51,6 @@ impl Work<'_> {
             }
             Err(Stop::NotAsked { after_s, problem }) => {
                 tracing::warn!(posting = %self.read.item.posting.id, problem, "not posted");
-                let after_s = Some(wait_s(waiting_s, after_s));
                 if self.effect().fail_to_ask(now, after_s, problem) {
                     return self.died().await;
                 }

@@ -4,10 +4,12 @@
 
 use crate::app::App;
 use crate::changes::{Ask, Changes, owners};
+use crate::dead_letters;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
+use jiff::civil::Date;
 use std::collections::BTreeSet;
-use vesper_adapters::dynamo::item::{Read, Stored};
+use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{BackReason, DeadLetter, StoredEvent, StoredMovement, StoredPayment, StoredReview};
 use vesper_adapters::dynamo::store::{RowRef, WriteBack};
@@ -17,7 +19,7 @@ use vesper_core::matching::open::standing;
 use vesper_core::matching::{Allocate, Watch};
 use vesper_core::money::{Currency, Minor};
 use vesper_core::movement::{MovementKind, Taken};
-use vesper_core::payment::{Dates, Payment, PaymentState, Step};
+use vesper_core::payment::{Dates, PaidShare, Payment, PaymentState, Step};
 use vesper_core::records::Invoice;
 use vesper_core::review::{Answer, Question, Reason, Status};
 use vesper_core::world::World;
@@ -200,12 +202,13 @@ impl Money {
     fn reverse(&mut self, doing: &mut Doing<'_>, ns: &[u32]) {
         let dates = self.dates;
         let step = self.payment().take_back(ns, dates);
-        self.note_taken_back(doing, &step, BackReason::Correction);
+        self.note_taken_back(doing, &step, BackReason::Correction, dates.decision);
     }
 
-    fn note_taken_back(&self, doing: &mut Doing<'_>, step: &Step, reason: BackReason) {
+    /// `on` is the day that the EHR is told.
+    fn note_taken_back(&self, doing: &mut Doing<'_>, step: &Step, reason: BackReason, on: Date) {
         let payment = &self.row.item.payment;
-        doing.changes.take_back(payment, &step.taken_back, reason, self.dates.decision, &self.loaded);
+        doing.changes.take_back(payment, &step.taken_back, reason, on, &self.loaded);
         doing.changes.allocate(payment, step);
         doing.freed.extend(step.taken_back.iter().filter_map(|back| {
             let share = payment.shares.iter().find(|s| s.n == back.n)?;
@@ -272,21 +275,30 @@ struct Doing<'a> {
     /// Clients whose invoices came free: their parked payments are looked at again.
     freed: BTreeSet<ClientId>,
     tasks: Vec<Task>,
+    letters: Vec<DeadLetter>,
+    /// The question closes by itself when what was done again succeeds.
+    stays_open: bool,
     waits_no_more: Option<(PaymentId, BTreeSet<Watch>)>,
 }
 
 impl<'a> Doing<'a> {
     fn new(app: &'a App) -> Doing<'a> {
         let changes = Changes::new(app, app.now());
-        Doing { app, changes, freed: BTreeSet::new(), tasks: Vec::new(), waits_no_more: None }
+        let (freed, tasks, letters) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Doing { app, changes, freed, tasks, letters, stays_open: false, waits_no_more: None }
     }
 
     /// Commits, then wakes what waits. Once committed it is done: a lost wake-up is found by `due`.
     async fn finish(self) -> Result<(), Unfinished> {
-        let Doing { app, changes, freed, tasks, waits_no_more } = self;
+        let Doing { app, changes, freed, tasks, letters, waits_no_more, .. } = self;
         match changes.commit().await {
             Err(Unfinished::Queue(e)) => tracing::warn!("an answer is stored, its wake-up is late: {e}"),
             other => other?,
+        }
+        for letter in letters {
+            if let Err(e) = dead_letters::redrive_letter(app, &letter).await {
+                tracing::warn!(message.id = letter.id, "an answer is stored, the dead letter is not sent yet: {e}");
+            }
         }
         if let Err(e) = wake(app, freed, tasks, waits_no_more).await {
             tracing::warn!("an answer is stored, its wake-up is late: {e}");
@@ -352,7 +364,13 @@ async fn try_answer(app: &App, who: &str, id: &ReviewId, version: u64, chosen: &
             "resolved_elsewhere".to_owned()
         }
     };
-    doing.changes.close_review(&read, &said);
+    if doing.stays_open {
+        let mut read = read.clone();
+        read.item.review.question.evidence.push(format!("a person sent it again on {}", app.local_date(doing.changes.now())));
+        doing.changes.unit.update(&read);
+    } else {
+        doing.changes.close_review(&read, &said);
+    }
     doing.changes.audit_by(who, "answered", &review.subject, &format!("{} {id}: {said}", review.question.reason));
     doing.finish().await?;
     Ok(Ok(()))
@@ -505,15 +523,16 @@ async fn split(doing: &mut Doing<'_>, read: &Read<StoredReview>, taken: Taken) -
         MovementKind::Refund => (Reason::Refunded, BackReason::Refund, "the refund re-opened what it took back"),
         MovementKind::Dispute => (Reason::Disputed, BackReason::Dispute, "the dispute re-opened what it took back"),
     };
-    money.note_taken_back(doing, &step, back);
+    let on = doing.app.local_date(movement.item.movement.created);
+    money.note_taken_back(doing, &step, back, on);
     // What was taken back stays no candidate until its review is answered.
     doing.freed.clear();
     doing.changes.unit.update(&movement);
     if !step.taken_back.is_empty() {
         let question = Question::new(reason, vec![Answer::ReBill, Answer::WriteOff], why);
-        let about = serde_json::to_string(&RowRef::of(&movement.item)).ok();
         let payment = money.row.item.payment.id();
         let salt = movement.item.movement.id.as_str();
+        let about = Some(salt.to_owned());
         doing.changes.ask(Ask { subject: payment.as_str(), payment: Some(payment), question, salt, about }).await?;
     }
     Ok(money.store(doing))
@@ -536,10 +555,12 @@ async fn undo(doing: &mut Doing<'_>, read: &Read<StoredReview>) -> Tried {
         return Ok(refuse("its payment is not known"));
     };
     or_tell!(may_place(&money));
-    let chosen = |share: &&vesper_core::payment::PaidShare| {
-        share.net().is_positive() && n.map_or_else(|| share.invoice.as_str() == review.subject, |n| share.n == n)
-    };
-    let ns: Vec<u32> = money.row.item.payment.shares.iter().filter(chosen).map(|s| s.n).collect();
+    let live: Vec<&PaidShare> = money.row.item.payment.shares.iter().filter(|s| s.net().is_positive()).collect();
+    let of_it = |s: &PaidShare| n.map_or_else(|| s.invoice.as_str() == review.subject, |n| s.n == n);
+    let mut ns: Vec<u32> = live.iter().filter(|s| of_it(s)).map(|s| s.n).collect();
+    if ns.is_empty() && n.is_none() {
+        ns = live.iter().map(|s| s.n).collect(); // The EHR holds it on an invoice that is none of ours.
+    }
     if ns.is_empty() {
         return Ok(Ok(())); // A refund took it back meanwhile.
     }
@@ -617,27 +638,23 @@ async fn retry(doing: &mut Doing<'_>, read: &Read<StoredReview>) -> Tried {
     Ok(Ok(()))
 }
 
-/// An event or a message that gave up is sent again. Sent before its row goes: twice is harmless, never is not.
+/// An event or a message that gave up is sent again. Its row goes only when it is sent: twice is harmless, never is not. The
+/// question about an event closes when it succeeds (contracts/export.md), that about a message at once: nobody knows it then.
 async fn retry_message(doing: &mut Doing<'_>, subject: &str) -> Result<bool, Unfinished> {
-    let mut found = false;
-    if let Ok(id) = EventId::parse(subject)
-        && let Some(mut row) = doing.app.store.event(&id).await?
-    {
+    let letters = doing.app.store.dead_letters().await?;
+    doing.letters.extend(letters.into_iter().filter(|l| l.id == subject));
+    let event = match EventId::parse(subject) {
+        Ok(id) => doing.app.store.event(&id).await?,
+        Err(_) => None,
+    };
+    doing.stays_open = event.is_some();
+    if let (Some(mut row), true) = (event, doing.letters.is_empty()) {
         let now = doing.changes.now();
         row.item = StoredEvent { since: now, tries: 0, next_at: Some(now), ..row.item };
         doing.changes.unit.update(&row);
-        doing.tasks.push(Task::EventV1 { event: row.item.event });
-        found = true;
+        return Ok(true); // `due` finds it.
     }
-    let letters: Vec<DeadLetter> = doing.app.store.dead_letters().await?.into_iter().filter(|l| l.id == subject).collect();
-    for letter in letters {
-        if let (false, Ok(task)) = (found, serde_json::from_str::<Task>(&letter.body)) {
-            doing.app.queues.send(task, 0).await?;
-        }
-        doing.changes.unit.remove(letter.key());
-        found = true;
-    }
-    Ok(found)
+    Ok(!doing.letters.is_empty())
 }
 
 // -------------------------------------------------------------------- corrections on a payment's page

@@ -327,7 +327,8 @@ async fn of_four_equal_answers_at_once_one_is_done_and_the_others_are_stale() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_fit_any_more_is_refused_and_changes_nothing() {
-    let changes: [(&str, fn(&mut Invoice)); 3] = [
+    type Change = fn(&mut Invoice);
+    let changes: [(&str, Change); 3] = [
         ("void", |i| i.void = true),
         ("nothing is open", |i| i.client_share = Share { paid: minor(2000), open: Minor::ZERO, ..i.client_share }),
         ("only 15.00 USD", |i| i.client_share = Share { paid: minor(500), open: minor(1500), ..i.client_share }),
@@ -485,11 +486,11 @@ async fn a_refused_write_back_is_sent_again_or_its_allocation_taken_back() {
 
 #[tokio::test]
 async fn an_allocation_that_the_ehr_does_not_show_is_kept_or_taken_back() {
-    for (chosen, left) in [(Answer::Keep, 1), (Answer::Undo, 0)] {
+    for (chosen, subject, left) in [(Answer::Keep, "i1", 1), (Answer::Undo, "i1", 0), (Answer::Undo, "other", 0)] {
         let p = Practice::new(&SEVERAL).await;
         p.pay(1000, None).await;
         let question = Question::new(Reason::EhrDisagrees, vec![Answer::Keep, Answer::Undo], "not shown");
-        let review = p.ask(question, None, "i1").await;
+        let review = p.ask(question, Some("pi_1".to_owned()), subject).await;
         assert_eq!(p.answer(&review, Chosen::Offered(chosen)).await, Answered::Done);
         assert_eq!(p.stands().await.1.len(), left);
     }
@@ -513,7 +514,7 @@ async fn a_refused_posting_and_an_event_that_gave_up_go_back_to_work() {
     let event =
         Event { id: EventId::parse("evt_9").unwrap(), created: app.now(), what: What::Other { event_type: "x".to_owned() } };
     let dead = StoredEvent { event: event.clone(), since: app.now(), tries: 9, next_at: None, problem: "status 500".to_owned() };
-    let body = serde_json::to_string(&Task::EventV1 { event: event.clone() }).unwrap();
+    let body = serde_json::to_string(&Task::EventV1 { event: event.clone().into() }).unwrap();
     let letter = DeadLetter { queue: "events".into(), id: "evt_9".into(), body, at: app.now(), problem: "status 500".into() };
     let mut unit = Unit::new();
     unit.insert(&dead);
@@ -521,8 +522,10 @@ async fn a_refused_posting_and_an_event_that_gave_up_go_back_to_work() {
     app.store.commit(unit).await.unwrap();
     let review = p.ask(Question::new(Reason::DeadLetter, vec![Answer::Retry], "gave up"), None, "evt_9").await;
     assert_eq!(p.answer(&review, Chosen::Offered(Answer::Retry)).await, Answered::Done);
-    assert_eq!(p.bench.queue.take(), [(Task::EventV1 { event }, 0)]);
+    assert_eq!(p.bench.queue.take(), [(Task::EventV1 { event: event.into() }, 0)]);
     assert!(app.store.dead_letters().await.unwrap().is_empty());
+    assert_eq!(p.reasons().await, [Reason::DeadLetter], "until it succeeds");
+    assert_eq!(p.answer(&review, Chosen::Offered(Answer::Retry)).await, Answered::Stale);
     let lost = p.ask(Question::new(Reason::DeadLetter, vec![Answer::Retry], "gave up"), None, "msg_1").await;
     assert!(refused(&p.answer(&lost, Chosen::Offered(Answer::Retry)).await).contains("not known"));
 }
@@ -733,7 +736,8 @@ async fn an_answer_by_form_is_done_once_and_a_forged_one_never() {
     };
     let own = ("origin", "http://127.0.0.1:8088");
     type Headers = &'static [(&'static str, &'static str)];
-    let forged: [(&str, Vec<(&str, &str)>, Headers); 8] = [
+    type Sent<'f> = Vec<(&'f str, &'f str)>;
+    let forged: [(&str, Sent<'_>, Headers); 8] = [
         ("forged csrf", with("csrf", "00000000000000000000000000000000"), &[("origin", "http://127.0.0.1:8088")]),
         ("no csrf", good.iter().filter(|f| f.0 != "csrf").copied().collect(), &[]),
         ("another site", good.to_vec(), &[("origin", "https://evil.example")]),

@@ -139,3 +139,40 @@ fn a_refund_after_go_live_of_an_earlier_payment_is_posted_and_moves_no_allocatio
     p.check().unwrap();
     assert_eq!((p.refunded, p.unapplied), (minor(0), minor(0)));
 }
+
+#[test]
+fn a_dispute_given_back_in_part_leaves_the_rest_taken_from_its_allocation() {
+    let mut life = Life::decided(4200, &[("i1", 4200)]);
+    life.hear(dispute(4200, 0, "needs_response"));
+    life.hear(dispute(4200, 1000, "needs_response"));
+    let taken = Taken { allocations: vec![(invoice_id("i1"), minor(3200))], unapplied: minor(0) };
+    assert_eq!(life.movements[0].taken, Some(taken));
+    assert_eq!((life.on(Account::Disputes), life.on(Account::Income(Category::Copay))), (3200, -3200));
+}
+
+#[test]
+fn a_refund_of_all_that_is_left_may_name_one_of_the_invoices() {
+    let mut life = Life::decided(5000, &[("i1", 3000), ("i2", 2000)]);
+    assert!(life.hear(refund("re_1", 5000, Succeeded, Some("i2"))));
+    assert_eq!(nets(&life), of(&[("i1", 0), ("i2", 0)]));
+}
+
+#[test]
+fn an_answer_takes_unidentified_money_before_client_credit() {
+    let mut life = Life::decided(4200, &[("i1", 1000)]);
+    let step = life.payment.answer(&[], true, DATES);
+    life.book(&step);
+    let step = life.payment.take_back(&[1], DATES);
+    life.book(&step);
+    assert_eq!((life.payment.unapplied, life.payment.credit), (minor(4200), minor(3200)));
+    let step = life.payment.answer(&[crate::money_properties::allocate("i2", 1500)], false, DATES);
+    life.book(&step);
+    assert_eq!((life.payment.unapplied, life.payment.credit), (minor(2700), minor(2700)));
+}
+
+#[test]
+fn a_step_that_posts_nothing_takes_no_number() {
+    let mut life = Life::decided(4200, &[("i1", 4200)]);
+    assert!(life.payment.take_back(&[7], DATES).postings.is_empty());
+    assert_eq!(life.payment.postings, 1, "ids of later postings do not depend on empty steps");
+}
