@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{
-    BackReason, ReviewOf, StoredAllocation, StoredAudit, StoredPosting, StoredReversal, StoredReview,
+    BackReason, MoneyLeft, MoneyOf, ReviewOf, StoredAllocation, StoredAudit, StoredPosting, StoredReversal, StoredReview,
 };
 use vesper_adapters::dynamo::store::RowRef;
 use vesper_adapters::quickbooks::doc_number;
@@ -207,6 +207,18 @@ impl<'a> Changes<'a> {
             self.unit.put(&ReviewOf { subject: review.subject.to_owned(), review: id.clone() });
         }
         Ok(id)
+    }
+
+    /// Notes with the paying client and the customer that this payment has money left: the guard of a card looks there.
+    pub fn note_money_left(&mut self, payment: &Payment) {
+        if !payment.unapplied.is_positive() {
+            return;
+        }
+        let client = payment.decision.payer.clone().map(MoneyOf::Client);
+        let customer = payment.success.customer.clone().map(MoneyOf::Customer);
+        for of in [client, customer].into_iter().flatten() {
+            self.unit.put(&MoneyLeft { of, payment: payment.id().clone() });
+        }
     }
 
     /// A review that was answered, or is no question any more.

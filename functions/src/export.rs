@@ -6,9 +6,9 @@
 use crate::seal::{Trail, verify};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use vesper_adapters::dynamo::item::{BadItem, Stored, item_of};
+use vesper_adapters::dynamo::item::{BadItem, Stored, item_of, stamp};
 use vesper_adapters::dynamo::model::{
-    DeadLetter, StoredAllocation, StoredAudit, StoredClient, StoredEhrPayment, StoredInvoice, StoredPayment, StoredPosting,
+    DeadLetter, StoredAllocation, StoredAudit, StoredClient, StoredEhrPayment, StoredInvoice, StoredPayment, StoredPosting, StoredRecovery,
     StoredReversal, StoredReview, StoredSeal,
 };
 use vesper_adapters::dynamo::row::Row;
@@ -18,6 +18,7 @@ use vesper_core::matching::open::standing;
 use vesper_core::money::Minor;
 use vesper_core::payment::{Payment, PaymentState};
 use vesper_core::records::{EhrPayment, Portion, Share};
+use vesper_core::recovery::{Recovery, RecoveryState, StopReason};
 use vesper_core::review::{Review, Status};
 use vesper_core::world::{Allocation, InvoiceFile, World};
 
@@ -59,6 +60,7 @@ struct Gathered {
     reviews: BTreeMap<String, Value>,
     effects: BTreeMap<String, Value>,
     postings: BTreeMap<String, Value>,
+    recoveries: BTreeMap<String, Value>,
     dead_letters: BTreeMap<(String, String), Value>,
     clients: BTreeMap<String, Value>,
     records: Vec<StoredAudit>,
@@ -92,6 +94,10 @@ impl Gathered {
             StoredReview::KIND => {
                 let item = item_of::<StoredReview>(row)?.item;
                 self.reviews.insert(item.review.id.to_string(), review(&item.review));
+            }
+            StoredRecovery::KIND => {
+                let item = item_of::<StoredRecovery>(row)?.item;
+                self.recoveries.insert(item.recovery.payment().to_string(), recovery(&item.recovery));
             }
             DeadLetter::KIND => {
                 let DeadLetter { queue, id, .. } = item_of::<DeadLetter>(row)?.item;
@@ -135,7 +141,7 @@ impl Gathered {
             "invoices": values(invoices),
             "payments": values(self.payments),
             "reviews": values(self.reviews),
-            "recoveries": values(BTreeMap::<String, Value>::new()),
+            "recoveries": values(self.recoveries),
             "payouts": values(BTreeMap::<String, Value>::new()),
             "effects": values(self.effects),
             "postings": values(self.postings),
@@ -235,6 +241,18 @@ fn posting(p: &StoredPosting) -> Value {
         "subject": p.posting.subject,
         "state": p.state().as_str(),
         "lines": lines,
+    })
+}
+
+/// `next_at` only while a rung is waited for: what is looked at after a success is Vesper's own business.
+fn recovery(recovery: &Recovery) -> Value {
+    let next_at = recovery.next_at.filter(|_| recovery.state == RecoveryState::Waiting);
+    json!({
+        "payment": recovery.payment().as_str(),
+        "attempts": recovery.attempts.len(),
+        "next_at": next_at.map(stamp),
+        "state": recovery.state.as_str(),
+        "stop_reason": recovery.stop_reason.map(StopReason::as_str),
     })
 }
 

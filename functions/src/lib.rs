@@ -13,10 +13,17 @@ pub mod intake;
 pub mod pause;
 pub mod push_books;
 pub mod reconcile;
+pub mod recovery;
 pub mod review;
 pub mod seal;
+pub mod switch;
 pub mod task;
 #[cfg(test)]
 pub mod testing;
 pub mod work;
 pub mod write_back;
+
+/// A domain event, for the practice's own rules: ids and amounts only. Until the bus is there it is a line in the log.
+pub(crate) fn domain_event(name: &str, subject: &str, amount: vesper_core::money::Minor) {
+    tracing::info!(event.name = name, subject, amount_minor = amount.get(), "domain event");
+}

@@ -51,6 +51,11 @@ pub enum Task {
         /// The payment.
         payment: PaymentId,
     },
+    /// A failed card's next look is due.
+    RetryV1 {
+        /// The failed PaymentIntent.
+        payment: PaymentId,
+    },
     /// The EHR's change feed is to be read.
     ImportV1,
     /// Stripe's customers are to be listed.
@@ -72,7 +77,7 @@ impl Task {
     #[must_use]
     pub const fn queue(&self) -> Queue {
         match self {
-            Task::EventV1 { .. } | Task::LookV1 { .. } | Task::ImportV1 | Task::ListCustomersV1 => Queue::Events,
+            Task::EventV1 { .. } | Task::LookV1 { .. } | Task::RetryV1 { .. } | Task::ImportV1 | Task::ListCustomersV1 => Queue::Events,
             Task::WriteBackV1 { .. } => Queue::WriteBack,
             Task::BooksV1 { .. } => Queue::Books,
         }

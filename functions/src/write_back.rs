@@ -15,6 +15,7 @@ use vesper_adapters::dynamo::store::{RowRef, WriteBack};
 use vesper_adapters::ehr::{BridgeClient, NewPayment, NewReversal, ReversalReason, WriteMethod};
 use vesper_adapters::error::{CallError, Class};
 use vesper_core::effect::{BACKOFF_MAX_S, Begin, Effect, EffectState, Failure};
+use vesper_core::ids::EhrPaymentId;
 use vesper_core::money::Minor;
 use vesper_core::records::EhrPayment;
 use vesper_core::review::{Answer, Question, Reason};
@@ -81,6 +82,7 @@ async fn begin<T: Writes>(app: &App, held: &Held<'_>, read: &mut Read<T>) -> Res
     let Some(effect) = read.item.effect_mut().filter(|_| !worklist) else { return Ok(None) };
     if paused && effect.is_waiting() {
         effect.put_off(now, PAUSED_S, "paused by a person");
+        effect.since = now; // A pause does not count towards the 24 hours.
         app.store.save(read).await?;
         return Ok(None);
     }
@@ -167,12 +169,14 @@ async fn reverse(app: &App, bridge: &BridgeClient, mut read: Read<StoredReversal
     let row = app.store.allocation(&read.item.client, &read.item.payment, read.item.n).await?;
     let Some(allocation) = row else { return reversed(app, read, "its allocation is gone").await };
     let effect = allocation.item.effect.as_ref();
-    let Some(written) = allocation.item.ehr_payment.clone() else {
-        if effect.is_some_and(Effect::is_waiting) {
-            read.item.effect.put_off(app.now(), WAIT_FOR_PAYMENT_S, "the payment it takes back is not written yet");
-            return later(app, read).await;
-        }
-        return reversed(app, read, "the payment was never written").await;
+    if allocation.item.ehr_payment.is_none() && effect.is_some_and(Effect::is_waiting) {
+        read.item.effect.put_off(app.now(), WAIT_FOR_PAYMENT_S, "the payment it takes back is not written yet");
+        return later(app, read).await;
+    }
+    let written = match written_id(app, bridge, &allocation.item).await {
+        Ok(Some(id)) => id,
+        Ok(None) => return reversed(app, read, "the payment was never written").await,
+        Err(e) => return could_not_ask(app, read, &e).await,
     };
     if ask_first {
         match bridge.payment_by_reference(&allocation.item.allocation.reference, app.host.real_unix_s()).await {
@@ -202,6 +206,15 @@ async fn reverse(app: &App, bridge: &BridgeClient, mut read: Read<StoredReversal
         Ok(_) => reversed(app, read, "reversed").await,
         Err(e) => failed(app, read, &e).await,
     }
+}
+
+/// The EHR's id of what was written; of a write-back that died in doubt, by its reference.
+async fn written_id(app: &App, bridge: &BridgeClient, row: &StoredAllocation) -> Result<Option<EhrPaymentId>, CallError> {
+    if row.ehr_payment.is_some() {
+        return Ok(row.ehr_payment.clone());
+    }
+    let found = bridge.payment_by_reference(&row.allocation.reference, app.host.real_unix_s()).await?;
+    Ok(found.map(|p| p.id))
 }
 
 /// What the other reversals of the same allocation have already taken back in the EHR.

@@ -3,4 +3,5 @@
 //! Must not: be used by the product.
 
 pub mod generator;
+pub mod harness;
 pub mod oracle;

@@ -10,6 +10,7 @@ mod waiting;
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use crate::recovery;
 use vesper_core::event::{Event, What};
 use vesper_core::movement::Movement;
 use vesper_core::review::{Question, Reason};
@@ -47,10 +48,17 @@ async fn dispatch(app: &App, event: &Event) -> Result<Done, Unfinished> {
                 movements::heard(app, Movement::of_refund(&refund)).await?;
             }
         }
-        What::Customer { customer, email, .. } => customers::email_is(app, customer, email.clone()).await?,
+        What::Customer { customer, email, default_card_changed } => {
+            customers::email_is(app, customer, email.clone()).await?;
+            if *default_card_changed {
+                recovery::default_card_changed(app, customer).await?;
+            }
+        }
+        What::PaymentFailed(failure) => recovery::failed(app, event, failure).await?,
+        What::CardRenewed { customer, payment_method } => recovery::card_renewed(app, customer, payment_method).await?,
         What::CustomerDeleted { customer } => customers::email_is(app, customer, None).await?,
         What::Unreadable { event_type, problem } => unreadable(app, event, event_type, problem).await?,
-        What::PaymentFailed(_) | What::CardRenewed { .. } | What::Payout { .. } | What::Other { .. } => {
+        What::Payout { .. } | What::Other { .. } => {
             tracing::info!(event.id = %event.id, "acknowledged: nothing to do for this event type");
         }
     }

@@ -78,6 +78,7 @@ async fn settle_one(app: &App, id: &PaymentId) -> Result<bool, Unfinished> {
     }
     nothing_left(app, &mut changes, &mut read).await?;
     debug_assert!(read.item.payment.check().is_ok(), "invariant 1 before the write");
+    changes.note_money_left(&read.item.payment);
     changes.unit.update(&read);
     changes.unit.update(&row);
     changes.commit().await?;

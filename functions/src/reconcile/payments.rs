@@ -4,6 +4,7 @@ use super::{customers, movements};
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use crate::recovery;
 use crate::task::Task;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -35,10 +36,21 @@ pub async fn succeeded(app: &App, event: &Event, success: &Success) -> Result<()
         match first_look(app, event, success).await {
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
             Err(e) => return Err(e),
-            Ok(()) => return movements::settle(app, &success.payment).await,
+            Ok(()) => {
+                movements::settle(app, &success.payment).await?;
+                return recovery::paid(app, &success.payment).await;
+            }
         }
     }
     Err(Unfinished::Contended { subject: success.payment.to_string() })
+}
+
+/// A payment whose success event never came, fetched from Stripe: decided as if it had.
+///
+/// # Errors
+/// When the store or a queue does not answer.
+pub async fn decide_fetched(app: &App, event: &Event, success: &Success) -> Result<(), Unfinished> {
+    Box::pin(succeeded(app, event, success)).await
 }
 
 async fn first_look(app: &App, event: &Event, success: &Success) -> Result<(), Unfinished> {
@@ -118,6 +130,7 @@ async fn commit_decision(app: &App, mut changes: Changes<'_>, read: Read<StoredP
         changes.ask(Ask::about_payment(payment.id(), question, "decision")).await?;
     }
     link(&mut changes, payment, loaded);
+    changes.note_money_left(payment);
     loaded.bump_all(&mut changes.unit);
     changes.audit("decided", payment.id().as_str(), &format!("{} rule {}: {}", payment.state.as_str(), decision.rule, decision.why));
     tracing::info!(payment.id = %payment.id(), rule = decision.rule, state = payment.state.as_str(), "decided");

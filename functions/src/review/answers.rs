@@ -388,7 +388,8 @@ async fn offered(doing: &mut Doing<'_>, read: &Read<StoredReview>, answer: &Answ
         }
         Answer::Retry => retry(doing, read).await,
         Answer::Undo => undo(doing, read).await,
-        Answer::Keep => Ok(Ok(())),
+        // What a person does about it himself: the question is answered by it.
+        Answer::Keep | Answer::AskForCard | Answer::CallClient => Ok(Ok(())),
     }
 }
 

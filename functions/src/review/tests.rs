@@ -514,7 +514,7 @@ async fn a_refused_posting_and_an_event_that_gave_up_go_back_to_work() {
     let event =
         Event { id: EventId::parse("evt_9").unwrap(), created: app.now(), what: What::Other { event_type: "x".to_owned() } };
     let dead = StoredEvent { event: event.clone(), since: app.now(), tries: 9, next_at: None, problem: "status 500".to_owned() };
-    let body = serde_json::to_string(&Task::EventV1 { event: event.clone().into() }).unwrap();
+    let body = serde_json::to_string(&Task::EventV1 { event: event.clone() }).unwrap();
     let letter = DeadLetter { queue: "events".into(), id: "evt_9".into(), body, at: app.now(), problem: "status 500".into() };
     let mut unit = Unit::new();
     unit.insert(&dead);
@@ -522,7 +522,7 @@ async fn a_refused_posting_and_an_event_that_gave_up_go_back_to_work() {
     app.store.commit(unit).await.unwrap();
     let review = p.ask(Question::new(Reason::DeadLetter, vec![Answer::Retry], "gave up"), None, "evt_9").await;
     assert_eq!(p.answer(&review, Chosen::Offered(Answer::Retry)).await, Answered::Done);
-    assert_eq!(p.bench.queue.take(), [(Task::EventV1 { event: event.into() }, 0)]);
+    assert_eq!(p.bench.queue.take(), [(Task::EventV1 { event }, 0)]);
     assert!(app.store.dead_letters().await.unwrap().is_empty());
     assert_eq!(p.reasons().await, [Reason::DeadLetter], "until it succeeds");
     assert_eq!(p.answer(&review, Chosen::Offered(Answer::Retry)).await, Answered::Stale);

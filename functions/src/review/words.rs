@@ -170,5 +170,7 @@ pub(super) fn label(
         Answer::Undo => "Take the allocation back; its money waits for a decision".to_owned(),
         Answer::Keep if matches!(about, Reason::EhrDisagrees) => "Vesper is right: the allocation stands".to_owned(),
         Answer::Keep => "Keep it as it is".to_owned(),
+        Answer::AskForCard => "I ask the client for another card".to_owned(),
+        Answer::CallClient => "I call the client".to_owned(),
     }
 }

@@ -69,7 +69,7 @@ pub struct Demo {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// How many therapy sessions the month has
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 1150, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub sessions: u32,
     /// Print and exit, without the review page
     #[arg(long)]

@@ -14,5 +14,6 @@ pub mod payment;
 pub mod policy;
 pub mod posting;
 pub mod records;
+pub mod recovery;
 pub mod review;
 pub mod world;

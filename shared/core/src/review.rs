@@ -105,6 +105,10 @@ pub enum Answer {
     Undo,
     /// Vesper's own record stands.
     Keep,
+    /// The client is asked for another card.
+    AskForCard,
+    /// The client is called.
+    CallClient,
 }
 
 /// Text that is no answer.
@@ -163,6 +167,8 @@ impl Answer {
             "retry" => return Ok(Answer::Retry),
             "take_back" => return Ok(Answer::Undo),
             "keep" => return Ok(Answer::Keep),
+            "ask_for_card" => return Ok(Answer::AskForCard),
+            "call_client" => return Ok(Answer::CallClient),
             _ => {}
         }
         if let Some(list) = text.strip_prefix("apply:") {
@@ -193,6 +199,8 @@ impl fmt::Display for Answer {
             Answer::Retry => f.write_str("retry"),
             Answer::Undo => f.write_str("take_back"),
             Answer::Keep => f.write_str("keep"),
+            Answer::AskForCard => f.write_str("ask_for_card"),
+            Answer::CallClient => f.write_str("call_client"),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::records::{Category, Client, ClientStatus, EhrPayment, Invoice};
 use jiff::Timestamp;
 use packed::Packed;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An amount of one payment that pays the client share of one invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ pub struct World {
     dependents: BTreeMap<ClientId, BTreeSet<ClientId>>,
     invoices: BTreeMap<InvoiceId, InvoiceFile>,
     /// Those that [`World::pack`] put away.
-    packed: BTreeMap<InvoiceId, Packed>,
+    packed: HashMap<InvoiceId, Packed>,
     invoices_of: BTreeMap<ClientId, BTreeSet<InvoiceId>>,
     sessions: BTreeMap<SessionId, BTreeSet<InvoiceId>>,
     ehr_links: BTreeMap<CustomerId, BTreeSet<ClientId>>,

@@ -17,12 +17,6 @@ fn with_created(events: &str) -> String {
         if event["data"]["object"]["created"].is_null() {
             event["data"]["object"]["created"] = created;
         }
-        if let Some(m) = event["data"]["object"]["metadata"].as_object_mut() {
-            if m.len() > 1 && m.get("client_id").is_some_and(|c| c == "c_never") { m.remove("client_id"); }
-        }
-        if event["data"]["object"]["charge"].as_str().is_some_and(|c| events.contains(&format!("\"id\":\"{c}\"")) && !events.contains(&format!("\"payment_intent\":\"{}\",\"receipt", c.replace("ch_","pi_"))) && !events.contains(&format!("\"id\":\"{}\"", c.replace("ch_","pi_")))) {
-            event["data"]["object"]["payment_intent"] = Value::Null;
-        }
         out.push_str(&event.to_string());
         out.push('\n');
     }

@@ -297,13 +297,13 @@ impl Engine {
             look,
         };
         let decision = decide(&self.world, &case, &self.policy);
-        if let (Some(client), Some(customer)) = (decision.link.clone(), waiting.success.customer.clone()) {
-            if self.world.own_link(&customer) != Some(&client) {
-                self.summary.follow(Followed::Link, Minor::ZERO);
-                self.world.apply_link(customer.clone(), client);
-                self.wake(&Watch::Customer(customer));
-                self.woken.remove(&place);
-            }
+        if let (Some(client), Some(customer)) = (decision.link.clone(), waiting.success.customer.clone())
+            && self.world.own_link(&customer) != Some(&client)
+        {
+            self.summary.follow(Followed::Link, Minor::ZERO);
+            self.world.apply_link(customer.clone(), client);
+            self.wake(&Watch::Customer(customer));
+            self.woken.remove(&place);
         }
         match decision.stands {
             Stands::Parked => self.park(place, decision.watch),
@@ -493,7 +493,13 @@ fn line_of(waiting: Waiting, decision: Decision) -> Line {
     let outcome = match (&decision.question, decision.allocations.as_slice()) {
         (Some(_), _) => Outcome::Review,
         (None, _) if decision.credit => Outcome::Credit,
-        (None, [one]) => if one.closes { Outcome::Matched } else { Outcome::Partial },
+        (None, [one]) => {
+            if one.closes {
+                Outcome::Matched
+            } else {
+                Outcome::Partial
+            }
+        }
         (None, _) => Outcome::Split,
     };
     Line {

@@ -72,8 +72,7 @@ pub fn run(args: &cli::Backtest) -> Result<(), Failure> {
 pub fn run_texts(config_toml: &str, ehr: &str, events: &str) -> Result<(Vec<serde_json::Value>, Summary), Failure> {
     let settings = settings(config_toml, "practice.toml")?;
     let (read_records, read_events) = readers(settings.stripe.metadata.clone());
-    let feeds =
-        (Feed::new(ehr.as_bytes(), "ehr.jsonl", read_records), Feed::new(events.as_bytes(), "events.jsonl", read_events));
+    let feeds = (Feed::new(ehr.as_bytes(), "ehr.jsonl", read_records), Feed::new(events.as_bytes(), "events.jsonl", read_events));
     let mut lines = Vec::new();
     let keep = |line: Line| {
         lines.push(serde_json::to_value(line).map_err(|e| Failure::problem(e.to_string()))?);
@@ -91,7 +90,8 @@ fn settings(text: &str, name: &str) -> Result<Settings, Failure> {
 }
 
 fn open(path: &Path, option: &str) -> Result<(BufReader<File>, u64), Failure> {
-    let told = |e: std::io::Error| Failure::usage(format!("{}: cannot be read: {e}: name the file with {option}", path.display()));
+    let told =
+        |e: std::io::Error| Failure::usage(format!("{}: cannot be read: {e}: name the file with {option}", path.display()));
     let file = File::open(path).map_err(told)?;
     let about = file.metadata().map_err(told)?;
     if about.is_dir() {
@@ -104,7 +104,8 @@ fn progress(bytes: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(bytes).with_style(style)
 }
 
@@ -167,7 +168,10 @@ fn drive<A: BufRead, B: BufRead>(
 fn note_late<R: BufRead, L: ReadLine<Change>>(engine: &mut Engine, records: &Feed<R, L, Change>, notes: &mut Notes) {
     engine.summary.late_records += 1;
     if engine.summary.late_records <= LATE_LINES_TOLD {
-        notes.push(format!("{}: the line is older than the one before it, and is read at that one's time: sort the file by observed_at", records.place()));
+        notes.push(format!(
+            "{}: the line is older than the one before it, and is read at that one's time: sort the file by observed_at",
+            records.place()
+        ));
     }
 }
 

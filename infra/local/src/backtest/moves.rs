@@ -105,7 +105,14 @@ impl Engine {
     }
 
     /// Takes an amount back of one allocation, on both sides.
-    pub(super) fn take_back(&mut self, payment: &PaymentId, settled: &mut Settled, invoice: &InvoiceId, amount: Minor, reopens: bool) {
+    pub(super) fn take_back(
+        &mut self,
+        payment: &PaymentId,
+        settled: &mut Settled,
+        invoice: &InvoiceId,
+        amount: Minor,
+        reopens: bool,
+    ) {
         if let Some((_, net)) = settled.shares.iter_mut().find(|(id, net)| id == invoice && *net >= amount) {
             *net = net.minus(amount);
         }
@@ -119,8 +126,15 @@ impl Engine {
 
     /// A dispute was reinstated: its invoices are candidates again, unless another refund or dispute re-opened them, too.
     fn no_longer_reopened(&mut self, payment: &PaymentId, taken: &Taken) {
-        let others: Vec<InvoiceId> = self.movements_of.get(payment).into_iter().flatten().filter_map(|id| self.movements.get(id))
-            .filter_map(|m| m.taken.as_ref()).flat_map(|t| t.allocations.iter().map(|(invoice, _)| invoice.clone())).collect();
+        let others: Vec<InvoiceId> = self
+            .movements_of
+            .get(payment)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.movements.get(id))
+            .filter_map(|m| m.taken.as_ref())
+            .flat_map(|t| t.allocations.iter().map(|(invoice, _)| invoice.clone()))
+            .collect();
         for (invoice, _) in taken.allocations.iter().filter(|(invoice, _)| !others.contains(invoice)) {
             let ours = self.world.allocations_mut(invoice).into_iter().flatten().filter(|a| a.payment == *payment);
             ours.for_each(|a| a.reopened = false);

@@ -149,7 +149,8 @@ impl OutFile {
     /// When it cannot be written.
     pub fn write(&mut self, line: &Line) -> Result<(), Failure> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let written = serde_json::to_writer(&mut *writer, line).map_err(std::io::Error::from).and_then(|()| writer.write_all(b"\n"));
+        let written =
+            serde_json::to_writer(&mut *writer, line).map_err(std::io::Error::from).and_then(|()| writer.write_all(b"\n"));
         written.map_err(|e| cannot_write(&self.beside, &e))
     }
 

@@ -90,7 +90,8 @@ impl Engine {
     fn ehr_payment(&mut self, payment: EhrPayment) -> bool {
         let (id, invoice, reference) = (payment.id.clone(), payment.invoice.clone(), payment.reference.clone());
         self.world.unpack(&invoice);
-        let known = self.world.invoice(&invoice).is_some_and(|f| f.payments.get(&id).is_some_and(|old| old.reference == reference));
+        let known =
+            self.world.invoice(&invoice).is_some_and(|f| f.payments.get(&id).is_some_and(|old| old.reference == reference));
         let counts = payment.pays_client_share();
         if !self.world.apply_ehr_payment(payment) {
             self.world.pack(&invoice);
@@ -118,10 +119,10 @@ impl Engine {
     /// An EHR payment with our payment's id on another invoice than ours: a person is asked, the allocation stands.
     fn is_it_ours_elsewhere(&mut self, reference: &str, invoice: &InvoiceId) {
         let Ok(payment) = PaymentId::parse(reference) else { return };
-        if let Some(Known::Settled(settled)) = self.known.get(&payment) {
-            if !settled.shares.iter().any(|(id, _)| id == invoice) {
-                self.summary.review(Reason::EhrDisagrees);
-            }
+        if let Some(Known::Settled(settled)) = self.known.get(&payment)
+            && !settled.shares.iter().any(|(id, _)| id == invoice)
+        {
+            self.summary.review(Reason::EhrDisagrees);
         }
     }
 

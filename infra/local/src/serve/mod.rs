@@ -12,10 +12,12 @@ use data_dir::DataDir;
 use http::Server;
 use jiff::Timestamp;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use vesper_adapters::personal::Secret;
 use vesper_adapters::reqwest_transport::ReqwestTransport;
 use vesper_adapters::settings::{Need, Secrets, Settings};
@@ -50,9 +52,13 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Logs as JSON lines on standard error; RUST_LOG sets the level. The outside libraries stay at warnings: at lower levels they
 /// would log bodies.
 pub fn log_to_stderr() {
-    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+    log_from(LevelFilter::INFO);
+}
+
+/// The same, from this level on where RUST_LOG says nothing.
+pub(crate) fn log_from(usual: LevelFilter) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let level = wanted.parse::<LevelFilter>().unwrap_or(LevelFilter::INFO);
+    let level = wanted.parse::<LevelFilter>().unwrap_or(usual);
     let ours = ["vesper_local", "vesper_functions", "vesper_adapters", "vesper_core"];
     let mut filter = EnvFilter::default().add_directive(LevelFilter::WARN.min(level).into());
     for name in ours {
@@ -101,26 +107,58 @@ fn whole_second() -> Timestamp {
 }
 
 async fn run_server(args: &cli::Serve, stack: Arc<Stack>) -> Result<(), Failure> {
-    let cannot = |e: std::io::Error| Failure::usage(format!("listen on {}: {e}; --listen takes another address", args.listen));
-    let listener = TcpListener::bind(args.listen).await.map_err(cannot)?;
-    let address = listener.local_addr().map_err(cannot)?;
-    let token = random_hex();
-    let sessions = Sessions::new(Secret::new(token.clone()), random_32());
-    let server = Server { stack: Arc::clone(&stack), sessions: Arc::new(sessions), control: args.test_clock.is_some() };
-    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    let ready = serde_json::json!({
-        "listening": format!("http://{address}"),
-        "review_url": format!("http://{address}/review?token={token}"),
-    });
+    let door = Door::open(args.listen).await?;
+    let ready = serde_json::json!({ "listening": format!("http://{}", door.address), "review_url": door.review_url() });
     // Nobody reads standard output any more: then nobody waits for the line either.
     let _ = writeln!(std::io::stdout(), "{ready}").and_then(|()| std::io::stdout().flush());
-    let until = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
-    };
-    http::serve(listener, server, until).await.map_err(|e| Failure::problem(format!("serve: {e}")))?;
-    stack.stop(STOP_S).await;
+    door.serve(stack, args.test_clock.is_some()).await?;
     tracing::info!("stopped; what is left goes on at the next start");
     Ok(())
+}
+
+/// The open port with its access token, before anything is served.
+pub(crate) struct Door {
+    listener: TcpListener,
+    /// Where it listens.
+    pub address: SocketAddr,
+    token: String,
+    terminate: Signal,
+}
+
+impl Door {
+    /// Opens the port.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn open(listen: SocketAddr) -> Result<Door, Failure> {
+        let cannot = |e: std::io::Error| Failure::usage(format!("listen on {listen}: {e}; --listen takes another address"));
+        let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+        Ok(Door { listener, address, token: random_hex(), terminate })
+    }
+
+    /// Where a person opens the review page.
+    #[must_use]
+    pub fn review_url(&self) -> String {
+        format!("http://{}/review?token={}", self.address, self.token)
+    }
+
+    /// Serves until SIGTERM or Ctrl-C, then finishes what is being worked on. `control`: with /_local/...
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, stack: Arc<Stack>, control: bool) -> Result<(), Failure> {
+        let Door { listener, token, mut terminate, .. } = self;
+        let sessions = Arc::new(Sessions::new(Secret::new(token), random_32()));
+        let server = Server { stack: Arc::clone(&stack), sessions, control };
+        let until = async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
+        };
+        http::serve(listener, server, until).await.map_err(|e| Failure::problem(format!("serve: {e}")))?;
+        stack.stop(STOP_S).await;
+        Ok(())
+    }
 }
 
 /// 32 random hex digits, as the operating system gives them.
@@ -129,7 +167,9 @@ pub fn random_hex() -> String {
     hex::encode(&random_32()[..16])
 }
 
-fn random_32() -> [u8; 32] {
+/// 32 random bytes.
+#[must_use]
+pub(crate) fn random_32() -> [u8; 32] {
     let mut bytes = [0; 32];
     if getrandom::fill(&mut bytes).is_err() {
         std::process::abort();

@@ -66,9 +66,18 @@ pub fn store_on(engine: &Engine, key: DataKey) -> Store {
 /// # Errors
 /// When the file cannot be read or written.
 pub async fn build(parts: Parts) -> Result<Arc<Stack>, BuildError> {
-    let store = store_on(&parts.engine, parts.key.clone());
+    let engine = parts.engine.clone();
+    build_on(&|name| Table::new(client_on(engine.http_client()), name.to_owned()), parts).await
+}
+
+/// The same on tables that the caller reaches in his own way: a test puts a faulty connector in between.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub async fn build_on(table: &(dyn Fn(&str) -> Table + Sync), parts: Parts) -> Result<Arc<Stack>, BuildError> {
+    let store = Store::new(table(TABLE), parts.key.clone());
     store.table().create_if_absent().await?;
-    let queue_table = Table::new(client_on(parts.engine.http_client()), QUEUES.to_owned());
+    let queue_table = table(QUEUES);
     let host: Arc<dyn Host> = Arc::clone(&parts.host) as Arc<dyn Host>;
     let queues = LocalQueues::open(queue_table, Arc::clone(&host)).await?;
     let hasher = parts.key.email_hasher();

@@ -18,7 +18,7 @@ use vesper_core::effect::{BACKOFF_MAX_S, Effect, EffectState};
 use vesper_functions::app::{App, Host as _};
 use vesper_functions::failure::Unfinished;
 use vesper_functions::task::{Queue, Task};
-use vesper_functions::{dead_letters, push_books, seal, work};
+use vesper_functions::{dead_letters, push_books, seal, switch, work};
 
 /// The heartbeat, in seconds.
 const BEAT_S: u64 = 60;
@@ -73,6 +73,7 @@ impl Stack {
     /// # Errors
     /// When the store does not answer.
     pub async fn start(self: &Arc<Self>) -> Result<(), Unfinished> {
+        switch::at_start(&self.app).await?;
         push_books::reconnected(&self.app).await?;
         self.app.queues.send(Task::ListCustomersV1, 0).await?;
         self.beat().await?;
@@ -194,6 +195,7 @@ impl Stack {
                 Due::Payment(payment) => Task::LookV1 { payment },
                 Due::WriteBack(row) => Task::WriteBackV1 { row },
                 Due::Books(row) => Task::BooksV1 { row },
+                Due::Recovery(payment) => Task::RetryV1 { payment },
                 Due::Event(stored) => Task::EventV1 { event: stored.event },
             };
             if !self.was_tried_just_now(&task) {

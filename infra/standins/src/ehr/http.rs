@@ -59,7 +59,7 @@ fn has_fraction(value: &Value) -> bool {
 
 impl System for Ehr {
     const NAME: &'static str = "ehr";
-    const ORIGIN: &'static str = "http://ehr.standin.invalid";
+    const ORIGIN: &'static str = "https://ehr.standin.invalid";
 
     fn answer(&mut self, desk: &mut Desk, call: &Call) -> HttpResponse {
         self.route(desk, call).unwrap_or_else(|problem| problem)

@@ -23,7 +23,7 @@ const CDC_BACK_H: i64 = 30 * 24;
 
 impl System for QuickBooks {
     const NAME: &'static str = "quickbooks";
-    const ORIGIN: &'static str = "http://quickbooks.standin.invalid";
+    const ORIGIN: &'static str = "https://quickbooks.standin.invalid";
 
     fn answer(&mut self, desk: &mut Desk, call: &Call) -> HttpResponse {
         if call.path() == TOKEN_PATH && call.method == "POST" {

@@ -40,7 +40,7 @@ const KEY_LEN_MAX: usize = 255;
 
 impl System for Stripe {
     const NAME: &'static str = "stripe";
-    const ORIGIN: &'static str = "http://stripe.standin.invalid";
+    const ORIGIN: &'static str = "https://stripe.standin.invalid";
 
     fn hold(&mut self, call: &Call) {
         if let Some(key) = idempotency_key(call) {

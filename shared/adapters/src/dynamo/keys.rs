@@ -73,6 +73,27 @@ pub(crate) fn customer(customer: &impl Display) -> Key {
     key(format!("CUSTOMER#{customer}"), "CUSTOMER")
 }
 
+pub(crate) fn recovery(payment: &impl Display) -> Key {
+    key(payment_pk(payment), "RECOVERY")
+}
+
+pub(crate) fn customer_pk(customer: &impl Display) -> String {
+    format!("CUSTOMER#{customer}")
+}
+
+pub(crate) fn recovery_of(customer: &impl Display, payment: &impl Display) -> Key {
+    key(customer_pk(customer), format!("RECOVERY#{payment}"))
+}
+
+pub(crate) fn claim(invoice: &impl Display) -> Key {
+    key(invoice_pk(invoice), "CLAIM")
+}
+
+/// Where a payment with money left is noted: with its paying client, or with its customer.
+pub(crate) fn money_left(pk: String, payment: &impl Display) -> Key {
+    key(pk, format!("MONEY#{payment}"))
+}
+
 pub(crate) fn email(hash: &impl Display) -> Key {
     key(format!("EMAIL#{hash}"), "EMAIL")
 }

@@ -4,14 +4,14 @@
 use super::item::{Read, Stored, Unit, item_of};
 use super::keys;
 use super::model::{
-    Dependent, EhrReference, InvoiceHome, OwnLink, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer, StoredEhrPayment,
-    StoredEmail, StoredInvoice, Version,
+    Dependent, EhrReference, InvoiceHome, MoneyLeft, OwnLink, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer, StoredEhrPayment,
+    StoredEmail, StoredInvoice, Version, Wanted,
 };
 use super::row::Row;
 use super::store::{Failed, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_core::event::Success;
-use vesper_core::ids::{ClientId, CustomerId, InvoiceId, SessionId};
+use vesper_core::ids::{ClientId, CustomerId, InvoiceId, PaymentId, SessionId};
 use vesper_core::world::World;
 
 /// A part of the practice, as of one moment for each client.
@@ -27,6 +27,8 @@ pub struct Loaded {
     pub email: Option<Read<StoredEmail>>,
     /// The allocation rows, for those who change them.
     pub allocations: Vec<Read<StoredAllocation>>,
+    /// Payments of these clients that had money left, or wait for one of them.
+    pub money_left: BTreeSet<PaymentId>,
 }
 
 impl Loaded {
@@ -49,6 +51,12 @@ impl Loaded {
                 self.world.apply_ehr_payment(item_of::<StoredEhrPayment>(row)?.item.payment);
             }
             StoredAllocation::KIND => self.allocations.push(item_of(row)?),
+            MoneyLeft::KIND => {
+                self.money_left.insert(item_of::<MoneyLeft>(row)?.item.payment);
+            }
+            Wanted::KIND => {
+                self.money_left.insert(item_of::<Wanted>(row)?.item.payment);
+            }
             OwnLink::KIND => {
                 let link = item_of::<OwnLink>(row)?.item;
                 self.world.apply_link(link.customer, link.client);

@@ -15,6 +15,7 @@ use vesper_core::movement::Movement;
 use vesper_core::payment::{Payment, PaymentState};
 use vesper_core::posting::Posting;
 use vesper_core::records::{Client, EhrPayment, Invoice};
+use vesper_core::recovery::Recovery;
 use vesper_core::review::{Review, Status};
 use vesper_core::world::Allocation;
 
@@ -469,6 +470,68 @@ pub struct Wanted {
     pub first_delivered_at: Timestamp,
 }
 stored!(Wanted, "WantedV1", |w| keys::wanted(&w.watch, &w.payment));
+
+/// The retry ladder of a failed PaymentIntent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredRecovery {
+    /// The recovery.
+    pub recovery: Recovery,
+}
+impl Stored for StoredRecovery {
+    const KIND: &'static str = "RecoveryV1";
+    fn key(&self) -> Key {
+        keys::recovery(self.recovery.payment())
+    }
+    fn due(&self) -> Option<Timestamp> {
+        self.recovery.next_at
+    }
+}
+
+/// A customer's recoveries, so that a new card finds them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecoveryOf {
+    /// The customer.
+    pub customer: CustomerId,
+    /// The failed PaymentIntent.
+    pub payment: PaymentId,
+}
+stored!(RecoveryOf, "RecoveryOfV1", |r| keys::recovery_of(&r.customer, &r.payment));
+
+/// An invoice that a recovery is about to charge for: nobody else may.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InvoiceClaim {
+    /// The invoice.
+    pub invoice: InvoiceId,
+    /// The PaymentIntent whose recovery holds it.
+    pub payment: PaymentId,
+}
+stored!(InvoiceClaim, "InvoiceClaimV1", |c| keys::claim(&c.invoice));
+
+/// Whose money may be on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoneyOf {
+    /// The paying client's.
+    Client(ClientId),
+    /// The customer's, while nobody knows who that is.
+    Customer(CustomerId),
+}
+
+/// A payment that had money left when it was stored: parked, asked about, or client credit. The payment's row says whether it still has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MoneyLeft {
+    /// Whose.
+    pub of: MoneyOf,
+    /// The payment.
+    pub payment: PaymentId,
+}
+stored!(MoneyLeft, "MoneyLeftV1", |m| keys::money_left(
+    match &m.of {
+        MoneyOf::Client(client) => keys::client_pk(client),
+        MoneyOf::Customer(customer) => keys::customer_pk(customer),
+    },
+    &m.payment
+));
 
 /// Small facts of the stack: cursor, pause, go_live, leases, tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -3,9 +3,9 @@
 use super::item::{BadItem, Key, Read, Stored, Unit, item_of, row_of, stamp};
 use super::keys;
 use super::model::{
-    AUDIT_OPEN, DeadLetter, InvoiceHome, InvoiceNumber, Meta, OwnLink, REVIEWS_OPEN, ReviewOf, StoredAllocation, StoredAudit,
+    AUDIT_OPEN, DeadLetter, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink, REVIEWS_OPEN, RecoveryOf, ReviewOf, StoredAllocation, StoredAudit,
     StoredClient, StoredCustomer, StoredEmail, StoredEvent, StoredInvoice, StoredMovement, StoredPayment, StoredPosting,
-    StoredReversal, StoredReview, StoredSeal, Wanted,
+    StoredRecovery, StoredReversal, StoredReview, StoredSeal, Wanted,
 };
 use super::row::{Cond, Row};
 use super::table::{StoreError, Table};
@@ -61,6 +61,8 @@ pub enum Due {
     Books(RowRef),
     /// An event whose work could not be finished.
     Event(Box<StoredEvent>),
+    /// A recovery whose next look is due.
+    Recovery(PaymentId),
 }
 
 /// The effect of a write-back row.
@@ -168,6 +170,40 @@ impl Store {
             }
         }
         Ok(file)
+    }
+
+    /// The recovery of a failed PaymentIntent.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn recovery(&self, payment: &PaymentId) -> Result<Option<Read<StoredRecovery>>, Failed> {
+        self.get(keys::recovery(payment)).await
+    }
+
+    /// The recoveries of a customer.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn recoveries_of(&self, customer: &CustomerId) -> Result<Vec<PaymentId>, Failed> {
+        let rows: Vec<Read<RecoveryOf>> = self.query(&keys::customer_pk(customer), "RECOVERY#").await?;
+        Ok(rows.into_iter().map(|r| r.item.payment).collect())
+    }
+
+    /// Payments of a customer that had money left.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn money_left_of(&self, customer: &CustomerId) -> Result<Vec<PaymentId>, Failed> {
+        let rows: Vec<Read<MoneyLeft>> = self.query(&keys::customer_pk(customer), "MONEY#").await?;
+        Ok(rows.into_iter().map(|r| r.item.payment).collect())
+    }
+
+    /// Who is about to charge for an invoice.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn claim(&self, invoice: &InvoiceId) -> Result<Option<Read<InvoiceClaim>>, Failed> {
+        self.get(keys::claim(invoice)).await
     }
 
     /// The postings about a subject.
@@ -354,6 +390,7 @@ impl Store {
                 StoredPayment::KIND => Due::Payment(item_of::<StoredPayment>(row)?.item.payment.id().clone()),
                 StoredAllocation::KIND | StoredReversal::KIND => Due::WriteBack(place),
                 StoredPosting::KIND => Due::Books(place),
+                StoredRecovery::KIND => Due::Recovery(item_of::<StoredRecovery>(row)?.item.recovery.payment().clone()),
                 StoredEvent::KIND => Due::Event(Box::new(item_of::<StoredEvent>(row)?.item)),
                 _ => continue,
             });

@@ -13,8 +13,7 @@ use jiff::{Timestamp, civil::Date};
 #[derive(Clone, Debug)]
 pub(super) struct Packed(Box<[u8]>);
 
-const METHODS: [Method; 7] =
-    [Method::Card, Method::Ach, Method::Cash, Method::Check, Method::Eft, Method::Credit, Method::Other];
+const METHODS: [Method; 7] = [Method::Card, Method::Ach, Method::Cash, Method::Check, Method::Eft, Method::Credit, Method::Other];
 
 impl Packed {
     /// Packs a file; None for what cannot be packed (no invoice in it).
@@ -302,8 +301,20 @@ impl<'b> Reader<'b> {
         let (decided_at, reference) = (self.time()?, self.text()?.to_owned());
         let [typed_in, shown, reopened, closed] = self.flags()?;
         Some(Allocation {
-            payment, charge, invoice: invoice.clone(), client, amount, reversed, rule, category, decided_at, reference, typed_in,
-            shown, reopened, closed,
+            payment,
+            charge,
+            invoice: invoice.clone(),
+            client,
+            amount,
+            reversed,
+            rule,
+            category,
+            decided_at,
+            reference,
+            typed_in,
+            shown,
+            reopened,
+            closed,
         })
     }
 }
@@ -322,24 +333,51 @@ mod tests {
 
     fn file(amount: i64, category: Category, method: Method) -> InvoiceFile {
         let id = InvoiceId::parse("inv_1").unwrap();
-        let share = |open| Share { charge: minor(amount), paid: minor(amount - open), written_off: Minor::ZERO, open: minor(open) };
+        let share =
+            |open| Share { charge: minor(amount), paid: minor(amount - open), written_off: Minor::ZERO, open: minor(open) };
         let date: Date = "2026-02-28".parse().unwrap();
         let invoice = Invoice {
-            id: id.clone(), number: Some("A-1 é".to_owned()), client: ClientId::parse("c_1").unwrap(), currency: Currency::USD,
-            issued_on: date, void: amount == 0, category, client_share: share(0), payer_share: share(amount), version: String::new(),
+            id: id.clone(),
+            number: Some("A-1 é".to_owned()),
+            client: ClientId::parse("c_1").unwrap(),
+            currency: Currency::USD,
+            issued_on: date,
+            void: amount == 0,
+            category,
+            client_share: share(0),
+            payer_share: share(amount),
+            version: String::new(),
             sessions: vec![Session { id: SessionId::parse("s 1").unwrap(), service_date: date }],
             seen: seen("2026-11-21T15:00:00.000000001Z"),
         };
         let payment = EhrPayment {
-            id: EhrPaymentId::parse("pay_1").unwrap(), invoice: id.clone(), portion: Portion::Client, amount: minor(amount),
-            reversed: minor(1), currency: Currency::USD, method, posted_on: date, reference: "x".repeat(300),
-            first_observed_at: "1969-12-31T23:59:59.5Z".parse().unwrap(), seen: seen("2026-11-21T15:00:00Z"),
+            id: EhrPaymentId::parse("pay_1").unwrap(),
+            invoice: id.clone(),
+            portion: Portion::Client,
+            amount: minor(amount),
+            reversed: minor(1),
+            currency: Currency::USD,
+            method,
+            posted_on: date,
+            reference: "x".repeat(300),
+            first_observed_at: "1969-12-31T23:59:59.5Z".parse().unwrap(),
+            seen: seen("2026-11-21T15:00:00Z"),
         };
         let allocation = Allocation {
-            payment: PaymentId::parse("pi_1").unwrap(), charge: (amount > 0).then(|| ChargeId::parse("ch_1").unwrap()), invoice: id,
-            client: ClientId::parse("c_1").unwrap(), amount: minor(amount), reversed: minor(2), rule: 16, category,
-            decided_at: "2026-11-21T15:00:00.999999999Z".parse().unwrap(), reference: "r".to_owned(), typed_in: true, shown: false,
-            reopened: amount > 0, closed: false,
+            payment: PaymentId::parse("pi_1").unwrap(),
+            charge: (amount > 0).then(|| ChargeId::parse("ch_1").unwrap()),
+            invoice: id,
+            client: ClientId::parse("c_1").unwrap(),
+            amount: minor(amount),
+            reversed: minor(2),
+            rule: 16,
+            category,
+            decided_at: "2026-11-21T15:00:00.999999999Z".parse().unwrap(),
+            reference: "r".to_owned(),
+            typed_in: true,
+            shown: false,
+            reopened: amount > 0,
+            closed: false,
         };
         InvoiceFile {
             invoice: Some(invoice),

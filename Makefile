@@ -1,0 +1,35 @@
+# The same flags everywhere, so that no crate is compiled twice for the same purpose.
+CARGO_FLAGS := --workspace --all-features
+
+.DEFAULT_GOAL := help
+.PHONY: help test fmt fmt-check lint doc check-licences demo release ci
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## Run every test of every package
+	cargo test $(CARGO_FLAGS)
+
+fmt: ## Format all code
+	cargo fmt --all
+
+fmt-check: ## Tell what is not formatted, and change nothing
+	cargo fmt --all --check
+
+lint: ## Run clippy; a warning is an error
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+doc: ## Build the documentation of the code, private items too; a broken link is an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps $(CARGO_FLAGS) --document-private-items
+
+check-licences: ## Check every dependency: its licence, where it comes from, no second TLS stack
+	python3 scripts/check_dependencies.py
+
+demo: ## Show everything on a made-up practice, then serve the review page
+	cargo run --release -- demo
+
+release: ## Build target/release/vesper
+	cargo build --release --bin vesper
+
+ci: ## Run what .ci/run runs
+	.ci/run

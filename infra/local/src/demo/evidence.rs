@@ -1,0 +1,109 @@
+//! Gathers what the invariants are checked on: the truth of the plan, and what the outside systems hold.
+//!
+//! Must not: judge.
+
+use super::invariants::{Evidence, Outside, Paid, Truth};
+use super::plan::{MAIL_DOMAIN, Plan, SURNAMES};
+use super::play::Played;
+use super::world::{CLEARING, World};
+use crate::Failure;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use vesper_standins::Seen;
+
+fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn int(value: &Value, pointer: &str) -> i64 {
+    value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// All of it.
+///
+/// # Errors
+/// When the store does not answer.
+pub(super) async fn gather(plan: &Plan, played: &Played) -> Result<Evidence, Failure> {
+    let mut outside = outside(&played.world);
+    outside.deliveries.clone_from(&played.problems);
+    leaks(played, &mut outside.leaks).await?;
+    let (export, replayed) = played.exports.clone();
+    Ok(Evidence { export, replayed, truth: truth(plan, &played.world), outside, clearing: CLEARING })
+}
+
+fn truth(plan: &Plan, world: &World) -> Truth {
+    let paid = world.paid.iter().filter_map(|(intent, n)| {
+        let payment = plan.payments.get(*n)?;
+        let first = payment.invoices.first().and_then(|i| plan.invoices.get(*i));
+        let named = first.filter(|_| payment.names_invoice).map(|i| i.id.clone());
+        Some((intent.clone(), Paid { family: plan.family_of(payment.payer), amount_minor: payment.amount_minor, named }))
+    });
+    let families = plan.invoices.iter().map(|i| (i.id.clone(), plan.family_of(i.client)));
+    Truth { payments: paid.collect(), families: families.collect() }
+}
+
+fn outside(world: &World) -> Outside {
+    let all = &world.all;
+    let not_client = |p: &&Value| text(p, "portion") != "client";
+    let mut ehr_payer_paid: BTreeMap<String, i64> = BTreeMap::new();
+    for payment in all.ehr.current() {
+        if text(&payment, "kind") == "payment" && text(&payment, "portion") == "payer" {
+            let sum = ehr_payer_paid.entry(text(&payment, "invoice_id").to_owned()).or_default();
+            *sum = sum.saturating_add(int(&payment, "/amount")).saturating_sub(int(&payment, "/reversed"));
+        }
+    }
+    Outside {
+        ehr_net: all.ehr.net_by_invoice(),
+        on_payer_share: all.ehr.written().iter().filter(not_client).map(|p| text(p, "id").to_owned()).collect(),
+        ehr_payer_paid,
+        doc_numbers: all.quickbooks.entries().into_iter().map(|e| e.doc_number.unwrap_or(e.id)).collect(),
+        balances: all.quickbooks.balances(),
+        stripe_balance: all.stripe.balance_minor(),
+        stripe_fees: fees(world),
+        charges_by_vesper: all.stripe.confirms().len(),
+        refused: all.refused(),
+        leaks: Vec::new(),
+        deliveries: Vec::new(),
+    }
+}
+
+/// The fees of all charges and disputes, as Stripe's balance transactions say.
+fn fees(world: &World) -> i64 {
+    let stripe = &world.all.stripe;
+    let of_row = |row: &str| stripe.object(row).map_or(0, |r| int(&r, "/fee"));
+    let charges: i64 = world.paid.keys().map(|intent| of_row(&stripe.row_of(intent))).sum();
+    let rows_of = |dispute: &String| {
+        let dispute = stripe.object(dispute).unwrap_or_default();
+        let rows = dispute.get("balance_transactions").and_then(Value::as_array).cloned().unwrap_or_default();
+        rows.iter().map(|r| int(r, "/fee")).sum::<i64>()
+    };
+    charges.saturating_add(world.disputes.iter().map(rows_of).sum())
+}
+
+/// Whether a planted name or address stands in this text.
+fn holds_person(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains(MAIL_DOMAIN) || SURNAMES.iter().any(|name| text.contains(&name.to_ascii_lowercase()))
+}
+
+/// Looks through every request to an outside system and every row of the store.
+async fn leaks(played: &Played, leaks: &mut Vec<String>) -> Result<(), Failure> {
+    let all = &played.world.all;
+    let systems = [("Stripe", all.stripe.requests()), ("the EHR", all.ehr.requests()), ("QuickBooks", all.quickbooks.requests())];
+    for (system, requests) in systems {
+        let in_query = |r: &Seen| r.query.iter().any(|(n, v)| holds_person(n) || holds_person(v));
+        let in_header = |r: &Seen| r.headers.iter().any(|(_, v)| holds_person(v));
+        for request in &requests {
+            if holds_person(&request.path) || holds_person(&request.body) || in_query(request) || in_header(request) {
+                leaks.push(format!("a {} to {system}", request.method));
+            }
+        }
+    }
+    let mut each = |row: vesper_adapters::dynamo::row::Row| {
+        if holds_person(&row.pk) || holds_person(&row.sk) || holds_person(&row.body) {
+            leaks.push(format!("a row of kind {}", row.kind));
+        }
+    };
+    let scanned = played.stack.app.store.scan(&mut each).await;
+    scanned.map_err(|e| Failure::problem(format!("the demo could not read its store: {e}")))
+}

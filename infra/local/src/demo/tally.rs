@@ -1,0 +1,218 @@
+//! Counts what Vesper did with the month: every payment stands in exactly one group.
+//!
+//! Must not: change anything.
+
+use super::play::Played;
+use super::world::{CLEARING, CREDITS, INCOME, UNIDENTIFIED};
+use crate::Failure;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use vesper_adapters::dynamo::item::{BadItem, Stored as _, item_of};
+use vesper_adapters::dynamo::model::{StoredAudit, StoredMovement, StoredPayment, StoredReview};
+use vesper_adapters::dynamo::row::Row;
+use vesper_core::movement::MovementKind;
+use vesper_core::payment::{Payment, PaymentState};
+use vesper_core::review::{Review, Status};
+
+/// How often, and how much, in minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    /// How often.
+    pub count: u64,
+    /// Minor units.
+    pub minor: i64,
+}
+
+impl Sum {
+    fn add(&mut self, minor: i64) {
+        self.count = self.count.saturating_add(1);
+        self.minor = self.minor.saturating_add(minor);
+    }
+}
+
+/// A question of one kind: how many, about how much, and how many of them are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// All of them.
+    pub all: Sum,
+    /// Those that nobody has answered and that did not fall away.
+    pub open: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Every payment.
+    pub received: Sum,
+    /// Matched without a question, by rule.
+    pub silent: BTreeMap<u8, Sum>,
+    /// Of those, the ones that waited for something first.
+    pub silent_after_wait: Sum,
+    /// Of those, the ones whose client was found by his e-mail.
+    pub silent_by_email: Sum,
+    /// Still waiting for an invoice.
+    pub parked: Sum,
+    /// Payments with a question, by reason.
+    pub asked: BTreeMap<String, Asked>,
+    /// Questions about something else, by reason.
+    pub other_questions: BTreeMap<String, Asked>,
+    /// All open questions.
+    pub open: u64,
+    /// Refunds and disputes that left.
+    pub refunds: Sum,
+    /// Disputes.
+    pub disputes: Sum,
+    /// Payments written to the EHR, before what was taken back.
+    pub written: Sum,
+    /// Taken back in the EHR.
+    pub taken_back: Sum,
+    /// Effects that are not done: EHR, books.
+    pub waiting: (u64, u64),
+    /// Calls that were made more than once because an answer was lost or a system was down.
+    pub repeated_calls: u64,
+    /// Entries in QuickBooks, and what they debit in all.
+    pub posted: Sum,
+    /// Balances in QuickBooks: clearing, income, client credit, unidentified.
+    pub clearing: i64,
+    /// As `clearing`; credits positive.
+    pub income: i64,
+    /// As `income`.
+    pub credits: i64,
+    /// As `income`.
+    pub unidentified: i64,
+    /// Records in the audit trail.
+    pub audit: u64,
+}
+
+#[derive(Default)]
+struct Stored {
+    payments: Vec<Payment>,
+    reviews: Vec<Review>,
+    /// Payments that were parked at first.
+    parked_once: BTreeSet<String>,
+    tally: Tally,
+}
+
+impl Stored {
+    fn take(&mut self, row: &Row) -> Result<(), BadItem> {
+        match row.kind.as_str() {
+            StoredPayment::KIND => self.payments.push(item_of::<StoredPayment>(row)?.item.payment),
+            StoredReview::KIND => self.reviews.push(item_of::<StoredReview>(row)?.item.review),
+            StoredMovement::KIND => {
+                let movement = item_of::<StoredMovement>(row)?.item.movement;
+                let sum = match movement.kind {
+                    MovementKind::Refund => &mut self.tally.refunds,
+                    MovementKind::Dispute => &mut self.tally.disputes,
+                };
+                sum.add(movement.recorded.get());
+            }
+            StoredAudit::KIND => {
+                let record = item_of::<StoredAudit>(row)?.item.record;
+                if record.action == "decided" && record.detail.starts_with("parked") {
+                    self.parked_once.insert(record.subject);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Counts.
+///
+/// # Errors
+/// When the store does not answer.
+pub(super) async fn tally(played: &Played) -> Result<Tally, Failure> {
+    let mut stored = Stored::default();
+    let mut bad = None;
+    let mut each = |row: Row| {
+        if let Err(e) = stored.take(&row) {
+            bad.get_or_insert(e);
+        }
+    };
+    let unread = |e: &dyn std::fmt::Display| Failure::problem(format!("the demo could not read its store: {e}"));
+    played.stack.app.store.scan(&mut each).await.map_err(|e| unread(&e))?;
+    if let Some(e) = bad {
+        return Err(unread(&e));
+    }
+    let Stored { payments, reviews, parked_once, mut tally } = stored;
+    let amounts: BTreeMap<&str, i64> = payments.iter().map(|p| (p.id().as_str(), p.success.amount.get())).collect();
+    for payment in &payments {
+        count_payment(&mut tally, payment, &parked_once);
+    }
+    for review in &reviews {
+        count_review(&mut tally, review, &payments, &amounts);
+    }
+    count_export(&mut tally, &played.exports.1);
+    count_outside(&mut tally, played);
+    Ok(tally)
+}
+
+fn count_payment(tally: &mut Tally, payment: &Payment, parked_once: &BTreeSet<String>) {
+    let amount = payment.success.amount.get();
+    tally.received.add(amount);
+    let decision = &payment.decision;
+    if let Some(question) = &decision.question {
+        tally.asked.entry(question.reason.as_str().to_owned()).or_default().all.add(amount);
+    } else if payment.state == PaymentState::Parked {
+        tally.parked.add(amount);
+    } else {
+        tally.silent.entry(decision.rule).or_default().add(amount);
+        if parked_once.contains(payment.id().as_str()) {
+            tally.silent_after_wait.add(amount);
+        }
+        if decision.link.is_some() {
+            tally.silent_by_email.add(amount);
+        }
+    }
+}
+
+fn count_review(tally: &mut Tally, review: &Review, payments: &[Payment], amounts: &BTreeMap<&str, i64>) {
+    let reason = review.question.reason;
+    let open = u64::from(review.status == Status::Open);
+    tally.open = tally.open.saturating_add(open);
+    let asked_by_decision = payments
+        .iter()
+        .any(|p| p.id().as_str() == review.subject && p.decision.question.as_ref().is_some_and(|q| q.reason == reason));
+    if asked_by_decision {
+        let asked = tally.asked.entry(reason.as_str().to_owned()).or_default();
+        asked.open = asked.open.saturating_add(open);
+    } else {
+        let asked = tally.other_questions.entry(reason.as_str().to_owned()).or_default();
+        asked.all.add(amounts.get(review.subject.as_str()).copied().unwrap_or(0));
+        asked.open = asked.open.saturating_add(open);
+    }
+}
+
+fn count_export(tally: &mut Tally, export: &Value) {
+    let text = |v: &Value, field: &str| v.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    for effect in export.get("effects").and_then(Value::as_array).into_iter().flatten() {
+        let tries = effect.get("tries").and_then(Value::as_u64).unwrap_or(0);
+        tally.repeated_calls = tally.repeated_calls.saturating_add(tries.saturating_sub(1));
+        if text(effect, "state") != "done" {
+            let waiting = if text(effect, "kind") == "write_back" { &mut tally.waiting.0 } else { &mut tally.waiting.1 };
+            *waiting = waiting.saturating_add(1);
+        }
+    }
+    tally.audit = export.pointer("/audit/records").and_then(Value::as_u64).unwrap_or(0);
+}
+
+fn count_outside(tally: &mut Tally, played: &Played) {
+    let all = &played.world.all;
+    for payment in all.ehr.written() {
+        let int = |field: &str| payment.get(field).and_then(Value::as_i64).unwrap_or(0);
+        tally.written.add(int("amount"));
+        if int("reversed") > 0 {
+            tally.taken_back.add(int("reversed"));
+        }
+    }
+    for entry in all.quickbooks.entries() {
+        tally.posted.add(entry.lines.iter().map(|l| l.amount_minor.max(0)).sum());
+    }
+    let balances = all.quickbooks.balances();
+    let of = |account: &str| balances.get(account).copied().unwrap_or(0);
+    tally.clearing = of(CLEARING);
+    tally.income = INCOME.iter().map(|a| of(a)).sum::<i64>().saturating_neg();
+    tally.credits = of(CREDITS).saturating_neg();
+    tally.unidentified = of(UNIDENTIFIED).saturating_neg();
+}
