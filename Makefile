@@ -19,8 +19,9 @@ fmt-check: ## Tell what is not formatted, and change nothing
 lint: ## Run clippy; a warning is an error
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
+# Private items are documented, so a link to one is no broken link.
 doc: ## Build the documentation of the code, private items too; a broken link is an error
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps $(CARGO_FLAGS) --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --no-deps $(CARGO_FLAGS) --document-private-items
 
 check-licences: ## Check every dependency: its licence, where it comes from, no second TLS stack
 	python3 scripts/check_dependencies.py

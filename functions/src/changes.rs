@@ -7,8 +7,8 @@ use crate::app::App;
 use crate::failure::Unfinished;
 use crate::task::Task;
 use jiff::{Timestamp, civil::Date};
-use std::collections::BTreeMap;
-use vesper_adapters::dynamo::item::{Read, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+use vesper_adapters::dynamo::item::{Read, Stored as _, Unit};
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{
     BackReason, MoneyLeft, MoneyOf, ReviewOf, StoredAllocation, StoredAudit, StoredPosting, StoredReversal, StoredReview,
@@ -20,7 +20,7 @@ use vesper_core::audit::AuditRecord;
 use vesper_core::effect::{Effect, EffectKind};
 use vesper_core::ids::{ClientId, EffectId, InvoiceId, PaymentId, ReviewId};
 use vesper_core::money::Minor;
-use vesper_core::payment::{Payment, Step, TakenBack, derived_id};
+use vesper_core::payment::{PaidShare, Payment, Step, TakenBack, derived_id};
 use vesper_core::posting::{Account, Form, Posting};
 use vesper_core::review::{Question, Reason, Review, Status};
 use vesper_core::world::Allocation;
@@ -158,6 +158,11 @@ impl<'a> Changes<'a> {
         row
     }
 
+    /// A write-back that is to be done once this is stored.
+    pub fn wake(&mut self, task: Task) {
+        self.woken.push(task);
+    }
+
     /// A posting with its effect.
     pub fn post(&mut self, posting: Posting, shadow: bool) {
         debug_assert!(posting.check().is_ok(), "every posting balances");
@@ -201,7 +206,7 @@ impl<'a> Changes<'a> {
                 about: review.about,
             },
         };
-        if self.app.store.review(&id).await?.is_none() {
+        if !self.unit.holds(&row.key()) && self.app.store.review(&id).await?.is_none() {
             self.audit("asked", review.subject, &format!("{} {id}", row.review.question.reason));
             self.unit.insert(&row);
             self.unit.put(&ReviewOf { subject: review.subject.to_owned(), review: id.clone() });
@@ -209,14 +214,14 @@ impl<'a> Changes<'a> {
         Ok(id)
     }
 
-    /// Notes with the paying client and the customer that this payment has money left: the guard of a card looks there.
+    /// Notes with the clients it pays or has paid for and the customer that this payment has money left: the guard of a card looks there.
     pub fn note_money_left(&mut self, payment: &Payment) {
         if !payment.unapplied.is_positive() {
             return;
         }
-        let client = payment.decision.payer.clone().map(MoneyOf::Client);
-        let customer = payment.success.customer.clone().map(MoneyOf::Customer);
-        for of in [client, customer].into_iter().flatten() {
+        let clients: BTreeSet<&ClientId> = payment.decision.payer.iter().chain(payment.shares.iter().map(|s| &s.client)).collect();
+        let clients = clients.into_iter().cloned().map(MoneyOf::Client);
+        for of in clients.chain(payment.success.customer.clone().map(MoneyOf::Customer)) {
             self.unit.put(&MoneyLeft { of, payment: payment.id().clone() });
         }
     }
@@ -303,6 +308,19 @@ fn account_id(account: Account, accounts: Option<&Accounts>) -> String {
         Account::Income(category) => accounts.income.of(category),
     }
     .to_owned()
+}
+
+/// The row of one of a payment's allocations, wherever its invoice is now: it may have changed hands, or arrived late.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn allocation_row(app: &App, payment: &PaymentId, share: &PaidShare) -> Result<Option<Read<StoredAllocation>>, Unfinished> {
+    if let Some(home) = app.store.invoice_home(&share.invoice).await?
+        && let Some(row) = app.store.allocation(&home.item.client, payment, share.n).await?
+    {
+        return Ok(Some(row));
+    }
+    Ok(app.store.allocation(&share.client, payment, share.n).await?)
 }
 
 /// The clients whose invoices a payment's allocations stand on now: an invoice may have changed hands.

@@ -74,6 +74,7 @@ pub async fn redrive_all(app: &App) -> Result<usize, Unfinished> {
 pub async fn redrive_letter(app: &App, letter: &DeadLetter) -> Result<(), Unfinished> {
     let task = serde_json::from_str::<Task>(&letter.body).ok();
     let event = serde_json::from_str::<Event>(&letter.body).ok();
+    let is_message = task.is_some();
     if let Some(event) = &event
         && let Some(mut row) = app.store.event(&event.id).await?
     {
@@ -84,6 +85,10 @@ pub async fn redrive_letter(app: &App, letter: &DeadLetter) -> Result<(), Unfini
     }
     if let Some(task) = task.or_else(|| event.map(|event| Task::EventV1 { event })) {
         app.queues.send(task, 0).await?;
+        if is_message {
+            // It comes as a new message: if that dies, too, it is asked about anew.
+            resolved(app, &letter.id).await?;
+        }
         app.store.forget_dead_letter(&letter.queue, &letter.id).await?;
     }
     Ok(())

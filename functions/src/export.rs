@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use vesper_adapters::dynamo::item::{BadItem, Stored, item_of, stamp};
 use vesper_adapters::dynamo::model::{
-    DeadLetter, StoredAllocation, StoredAudit, StoredClient, StoredEhrPayment, StoredInvoice, StoredPayment, StoredPosting, StoredRecovery,
-    StoredReversal, StoredReview, StoredSeal,
+    DeadLetter, StoredAllocation, StoredAudit, StoredClient, StoredEhrPayment, StoredInvoice, StoredPayment, StoredPayout, StoredPosting,
+    StoredRecovery, StoredReversal, StoredReview, StoredSeal,
 };
 use vesper_adapters::dynamo::row::Row;
 use vesper_adapters::dynamo::store::{Failed, Store};
@@ -61,6 +61,7 @@ struct Gathered {
     effects: BTreeMap<String, Value>,
     postings: BTreeMap<String, Value>,
     recoveries: BTreeMap<String, Value>,
+    payouts: BTreeMap<String, Value>,
     dead_letters: BTreeMap<(String, String), Value>,
     clients: BTreeMap<String, Value>,
     records: Vec<StoredAudit>,
@@ -98,6 +99,10 @@ impl Gathered {
             StoredRecovery::KIND => {
                 let item = item_of::<StoredRecovery>(row)?.item;
                 self.recoveries.insert(item.recovery.payment().to_string(), recovery(&item.recovery));
+            }
+            StoredPayout::KIND => {
+                let item = item_of::<StoredPayout>(row)?.item;
+                self.payouts.extend(payout(&item).map(|value| (item.id, value)));
             }
             DeadLetter::KIND => {
                 let DeadLetter { queue, id, .. } = item_of::<DeadLetter>(row)?.item;
@@ -142,7 +147,7 @@ impl Gathered {
             "payments": values(self.payments),
             "reviews": values(self.reviews),
             "recoveries": values(self.recoveries),
-            "payouts": values(BTreeMap::<String, Value>::new()),
+            "payouts": values(self.payouts),
             "effects": values(self.effects),
             "postings": values(self.postings),
             "dead_letters": values(self.dead_letters),
@@ -242,6 +247,18 @@ fn posting(p: &StoredPosting) -> Value {
         "state": p.state().as_str(),
         "lines": lines,
     })
+}
+
+/// None while only an event named it. The payout's own row is not counted.
+fn payout(item: &StoredPayout) -> Option<Value> {
+    let payout = item.payout.as_ref()?;
+    Some(json!({
+        "id": item.id,
+        "amount": payout.amount.get(),
+        "state": item.state.as_str(),
+        "transactions": item.tally.transactions,
+        "unmatched": item.tally.unmatched,
+    }))
 }
 
 /// `next_at` only while a rung is waited for: what is looked at after a success is Vesper's own business.

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod import;
 pub mod intake;
 pub mod pause;
+pub mod payouts;
 pub mod push_books;
 pub mod reconcile;
 pub mod recovery;

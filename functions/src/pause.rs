@@ -5,7 +5,7 @@ use crate::failure::Unfinished;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vesper_adapters::dynamo::item::{Unit, stamp};
-use vesper_adapters::dynamo::model::StoredAudit;
+use vesper_adapters::dynamo::model::{Meta, StoredAudit};
 use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_core::audit::AuditRecord;
 
@@ -92,11 +92,12 @@ pub async fn set(app: &App, pause: Pause) -> Result<(), Unfinished> {
 /// When the store does not answer.
 pub async fn store(store: &Store, pause: Pause, who: &str, at: Timestamp, random_id: String) -> Result<(), Failed> {
     let rev = store.meta::<Pause>(NAME).await?.map_or(0, |r| r.rev);
-    store.set_meta(NAME, &pause, rev).await?;
     let text = |s: &str| s.to_owned();
     let (subject, action) = (text("stack"), text("paused"));
     let record = AuditRecord { at: stamp(at), who: text(who), action, subject, detail: text(pause.as_str()) };
     let mut unit = Unit::new();
+    let value = serde_json::Value::String(pause.as_str().to_owned());
+    unit.put_sealed(&Meta { name: NAME.to_owned(), value }, rev, None);
     unit.insert(&StoredAudit { record, id: random_id, seal: None });
     store.commit(unit).await
 }

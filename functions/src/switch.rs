@@ -2,7 +2,7 @@
 //! is open, and are never written, reversed, matched or retried; a later refund of one is a review.
 
 use crate::app::App;
-use crate::changes::Changes;
+use crate::changes::{Changes, allocation_row};
 use crate::failure::Unfinished;
 use vesper_adapters::dynamo::item::{Read, Stored, item_of};
 use vesper_adapters::dynamo::model::StoredPayment;
@@ -53,7 +53,7 @@ async fn close(app: &App, mut read: Read<StoredPayment>) -> Result<(), Unfinishe
     let payment = read.item.payment.clone();
     let mut changes = Changes::new(app, app.now());
     for share in &payment.shares {
-        if let Some(mut row) = app.store.allocation(&share.client, payment.id(), share.n).await? {
+        if let Some(mut row) = allocation_row(app, payment.id(), share).await? {
             row.item.allocation.closed = true;
             row.item.allocation.reopened = false;
             changes.unit.update(&row);

@@ -40,6 +40,7 @@ impl Queue {
 /// A message. The version stands in the name, so that messages in flight outlive a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task")]
+#[expect(clippy::large_enum_variant, reason = "a few are alive at a time, and most are events")]
 pub enum Task {
     /// A Stripe event.
     EventV1 {
@@ -65,6 +66,11 @@ pub enum Task {
         /// Its row.
         row: RowRef,
     },
+    /// A payout is to be looked at.
+    PayoutV1 {
+        /// The payout, `po_...`.
+        payout: String,
+    },
     /// A posting is to be sent.
     BooksV1 {
         /// Its row.
@@ -80,6 +86,7 @@ impl Task {
             Task::EventV1 { .. } | Task::LookV1 { .. } | Task::RetryV1 { .. } | Task::ImportV1 | Task::ListCustomersV1 => Queue::Events,
             Task::WriteBackV1 { .. } => Queue::WriteBack,
             Task::BooksV1 { .. } => Queue::Books,
+            Task::PayoutV1 { .. } => Queue::Payouts,
         }
     }
 }

@@ -22,7 +22,7 @@ use vesper_core::review::{Answer, Question, Reason};
 
 /// A paused effect, or one that waits for another, is looked at again after so long, in seconds.
 const PAUSED_S: i64 = 60;
-/// A reversal waits so long for the payment it reverses, in seconds.
+/// A reversal waits at least so long for the payment it reverses, in seconds.
 const WAIT_FOR_PAYMENT_S: i64 = 5;
 
 /// A row that carries a write-back effect.
@@ -77,7 +77,8 @@ pub async fn write(app: &App, place: &RowRef) -> Result<(), Unfinished> {
 /// Takes the row for this piece of work: None when there is nothing to do now, else whether to ask first.
 async fn begin<T: Writes>(app: &App, held: &Held<'_>, read: &mut Read<T>) -> Result<Option<bool>, Unfinished> {
     let now = app.now();
-    let paused = pause::current(app).await?.holds_write_backs();
+    // What a live time left must not be written in shadow mode either.
+    let paused = app.is_shadow() || pause::current(app).await?.holds_write_backs();
     let worklist = read.item.is_worklist();
     let Some(effect) = read.item.effect_mut().filter(|_| !worklist) else { return Ok(None) };
     if paused && effect.is_waiting() {
@@ -139,11 +140,13 @@ async fn record(app: &App, bridge: &BridgeClient, mut read: Read<StoredAllocatio
     }
 }
 
-/// What is to be written: the allocation, less what an adjudication took off before it was written. What refunds took back is
-/// written and then reversed, so that the EHR tells the same story.
+/// What is to be written: the allocation, less what an adjudication took off before it was written. What refunds took back and is
+/// still to be reversed is written and then reversed, so that the EHR tells the same story; a reversal that is done already found
+/// nothing to take back, so its part is never written.
 async fn to_write(app: &App, row: &StoredAllocation) -> Result<Minor, Unfinished> {
     let reversals = app.store.reversals(&row.allocation.client, &row.allocation.payment).await?;
-    let ours = Minor::sum(reversals.iter().filter(|r| r.item.n == row.n).map(|r| r.item.amount));
+    let to_come = reversals.iter().map(|r| &r.item).filter(|r| r.n == row.n && r.effect.state != EffectState::Done);
+    let ours = Minor::sum(to_come.map(|r| r.amount));
     Ok(row.allocation.amount.minus(row.allocation.reversed.minus(ours).or_zero()))
 }
 
@@ -170,7 +173,10 @@ async fn reverse(app: &App, bridge: &BridgeClient, mut read: Read<StoredReversal
     let Some(allocation) = row else { return reversed(app, read, "its allocation is gone").await };
     let effect = allocation.item.effect.as_ref();
     if allocation.item.ehr_payment.is_none() && effect.is_some_and(Effect::is_waiting) {
-        read.item.effect.put_off(app.now(), WAIT_FOR_PAYMENT_S, "the payment it takes back is not written yet");
+        // Longer each time: the payment may wait for hours.
+        let waited_s = app.now().duration_since(read.item.effect.since).as_secs();
+        let wait_s = waited_s.clamp(WAIT_FOR_PAYMENT_S, BACKOFF_MAX_S);
+        read.item.effect.put_off(app.now(), wait_s, "the payment it takes back is not written yet");
         return later(app, read).await;
     }
     let written = match written_id(app, bridge, &allocation.item).await {

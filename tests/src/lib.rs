@@ -4,4 +4,5 @@
 
 pub mod generator;
 pub mod harness;
+pub mod measure;
 pub mod oracle;

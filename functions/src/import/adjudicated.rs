@@ -1,10 +1,15 @@
 //! An invoice voided, or its client charge lowered, after a payment was applied: the decision stays, the excess becomes client
 //! credit by an entry of its own (void: a person is told, too). Never an automatic charge.
 
-use super::records::Rows;
+use super::records::{Rows, place_of};
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::Unfinished;
+use std::collections::BTreeMap;
+use vesper_adapters::dynamo::item::Read;
+use vesper_adapters::dynamo::load::Loaded;
+use vesper_adapters::dynamo::model::{StoredAllocation, StoredPayment};
+use vesper_core::ids::PaymentId;
 use vesper_core::matching::open::standing;
 use vesper_core::money::Minor;
 use vesper_core::payment::Dates;
@@ -12,64 +17,84 @@ use vesper_core::records::Invoice;
 use vesper_core::review::{Question, Reason};
 use vesper_core::world::World;
 
-/// Follows a new version of an invoice.
+/// The payments that give up money: one may have several allocations on the invoice.
+type Payments = BTreeMap<PaymentId, Read<StoredPayment>>;
+
+/// Follows a new version of an invoice. The allocation rows that change are returned, and `after` is corrected by them.
 pub(super) async fn follow(
     app: &App,
     changes: &mut Changes<'_>,
-    after: &World,
+    loaded: &Loaded,
+    after: &mut World,
     old: Option<&Invoice>,
     new: &Invoice,
-    rows: &mut Rows,
-) -> Result<(), Unfinished> {
-    let Some(old) = old else { return Ok(()) };
+) -> Result<Rows, Unfinished> {
+    let (mut rows, mut payments) = (Rows::new(), Payments::new());
+    let Some(old) = old else { return Ok(rows) };
     let voided = new.void && !old.void;
     let lowered = new.client_share.charge < old.client_share.charge;
-    let Some(file) = after.invoice(&new.id).filter(|_| voided || lowered) else { return Ok(()) };
+    let Some(file) = after.invoice(&new.id).filter(|_| voided || lowered) else { return Ok(rows) };
     let mut excess = if voided {
         Minor::sum(file.allocations.iter().map(vesper_core::world::Allocation::net))
     } else {
         standing(file).map_or(Minor::ZERO, |s| s.excess)
     };
+    let of_it: Vec<&Read<StoredAllocation>> = loaded.allocations.iter().filter(|r| r.item.allocation.invoice == new.id).collect();
     // Newest first: the oldest allocation keeps its place.
-    for allocation in file.allocations.iter().rev() {
-        let part = allocation.net().min(excess);
+    for (at, read) in of_it.iter().enumerate().rev() {
+        let part = read.item.allocation.net().min(excess);
         if !part.is_positive() {
             continue;
         }
-        excess = excess.minus(part);
-        to_credit(app, changes, allocation, part, rows).await?;
-        if voided {
-            let question = Question::new(Reason::VoidInvoice, vec![], "an invoice that this payment paid was voided; its money is client credit now");
-            let salt = format!("voided {}", new.id);
-            changes.ask(Ask::about_payment(&allocation.payment, question, &salt)).await?;
+        let mut row = (*read).clone();
+        if !to_credit(app, changes, &mut row, part, &mut payments).await? {
+            continue;
         }
+        excess = excess.minus(part);
+        // The world holds them in the order of the rows.
+        if let Some(allocation) = after.allocations_mut(&new.id).and_then(|all| all.get_mut(at)) {
+            allocation.reversed = row.item.allocation.reversed;
+        }
+        if voided {
+            let question = Question::new(
+                Reason::VoidInvoice,
+                vec![],
+                "an invoice that this payment paid was voided; its money is client credit now",
+            );
+            let salt = format!("voided {}", new.id);
+            changes.ask(Ask::about_payment(&row.item.allocation.payment, question, &salt)).await?;
+        }
+        rows.insert(place_of(&row.item), row);
     }
-    Ok(())
+    for read in payments.values() {
+        changes.note_money_left(&read.item.payment);
+        changes.unit.update(read);
+    }
+    Ok(rows)
 }
 
+/// False when the payment does not hold that much of this allocation: then nothing is changed.
 async fn to_credit(
     app: &App,
     changes: &mut Changes<'_>,
-    allocation: &vesper_core::world::Allocation,
+    row: &mut Read<StoredAllocation>,
     amount: Minor,
-    rows: &mut Rows,
-) -> Result<(), Unfinished> {
-    let Some(mut read) = app.store.payment(&allocation.payment).await? else { return Ok(()) };
-    let Some(n) = read.item.payment.shares.iter().find(|s| s.invoice == allocation.invoice && s.net() >= amount).map(|s| s.n) else {
-        return Ok(());
-    };
-    let key = (allocation.payment.to_string(), n);
-    if !rows.contains_key(&key) {
-        let Some(row) = app.store.allocation(&allocation.client, &allocation.payment, n).await? else { return Ok(()) };
-        rows.insert(key.clone(), row);
+    payments: &mut Payments,
+) -> Result<bool, Unfinished> {
+    let id = row.item.allocation.payment.clone();
+    if !payments.contains_key(&id) {
+        let Some(read) = app.store.payment(&id).await? else { return Ok(false) };
+        payments.insert(id.clone(), read);
+    }
+    let Some(read) = payments.get_mut(&id) else { return Ok(false) };
+    let payment = &mut read.item.payment;
+    if !payment.shares.iter().any(|s| s.n == row.item.n && s.net() >= amount) {
+        return Ok(false);
     }
     let today = app.local_date(changes.now());
-    let step = read.item.payment.excess_to_credit(n, amount, Dates { money: today, decision: today });
-    if let Some(row) = rows.get_mut(&key) {
-        row.item.allocation.reversed = row.item.allocation.reversed.plus(amount);
-    }
-    changes.allocate(&read.item.payment, &step);
-    changes.audit("excess_to_credit", allocation.payment.as_str(), &format!("{amount} of {}", allocation.invoice));
-    changes.unit.update(&read);
-    Ok(())
+    let step = payment.excess_to_credit(row.item.n, amount, Dates { money: today, decision: today });
+    row.item.allocation.reversed = row.item.allocation.reversed.plus(amount);
+    changes.allocate(payment, &step);
+    changes.audit("excess_to_credit", id.as_str(), &format!("{amount} of {}", row.item.allocation.invoice));
+    Ok(true)
 }

@@ -5,6 +5,8 @@
 
 mod adjudicated;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use crate::app::{App, Held};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};

@@ -5,20 +5,23 @@ use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::Unfinished;
 use crate::reconcile::customers::{nobodys, unknown};
+use crate::task::Task;
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{
-    Dependent, EhrReference, InvoiceHome, InvoiceNumber, SessionInvoice, StoredClient, StoredCustomer, StoredEhrPayment, StoredEmail,
-    StoredInvoice,
+    Dependent, EhrReference, InvoiceHome, InvoiceNumber, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer,
+    StoredEhrPayment, StoredEmail, StoredInvoice, StoredReversal,
 };
+use vesper_adapters::dynamo::store::RowRef;
 use vesper_adapters::personal::Personal;
+use vesper_core::effect::Effect;
 use vesper_core::ids::{ClientId, CustomerId, EmailHash, InvoiceId, PaymentId};
-use vesper_core::matching::Watch;
 use vesper_core::matching::open::standing;
+use vesper_core::matching::{Watch, unknown_owner};
 use vesper_core::records::{Client, EhrPayment, Invoice, Portion};
 use vesper_core::review::{Answer, Question, Reason};
-use vesper_core::world::is_stripe_reference;
+use vesper_core::world::{World, is_stripe_reference};
 
 /// A client's record.
 pub(super) async fn client(app: &App, new: &Client, personal: &Personal) -> Result<BTreeSet<Watch>, Unfinished> {
@@ -103,7 +106,8 @@ async fn contradicted(app: &App, changes: &mut Changes<'_>, row: &StoredCustomer
     }
     let Some(link) = app.store.own_link(own, &row.customer).await? else { return Ok(()) };
     let payment: &PaymentId = &link.item.payment;
-    let question = Question::new(Reason::ClientConflict, vec![], "the EHR links the customer to another client than the e-mail did");
+    let question =
+        Question::new(Reason::ClientConflict, vec![], "the EHR links the customer to another client than the e-mail did");
     changes.ask(Ask::about_payment(payment, question, told.id.as_str())).await?;
     Ok(())
 }
@@ -112,7 +116,9 @@ async fn contradicted(app: &App, changes: &mut Changes<'_>, row: &StoredCustomer
 pub(super) async fn invoice(app: &App, new: &Invoice) -> Result<BTreeSet<Watch>, Unfinished> {
     let home = app.store.invoice_home(&new.id).await?;
     let lived_with = home.as_ref().map(|h| h.item.client.clone());
-    let loaded = load_around(app, &new.client, lived_with.as_ref()).await?;
+    // Until an invoice has arrived, what is allocated to it (rule 16) stands with an owner of its own.
+    let from = lived_with.clone().unwrap_or_else(|| unknown_owner(&new.id));
+    let loaded = load_around(app, &new.client, Some(&from)).await?;
     let old = loaded.world.invoice(&new.id).and_then(|f| f.invoice.clone());
     let arrived = who_waited_for_invoice(&loaded, new, old.as_ref());
     if old.as_ref().is_some_and(|o| o.seen >= new.seen) {
@@ -122,7 +128,11 @@ pub(super) async fn invoice(app: &App, new: &Invoice) -> Result<BTreeSet<Watch>,
     let unit = &mut changes.unit;
     if lived_with.as_ref() != Some(&new.client) {
         moved_in(app, unit, &loaded, new, lived_with.as_ref()).await?;
+        for orphan in app.store.orphan_payments(&new.id).await? {
+            on_another_invoice(app, &mut changes, &loaded, &orphan.payment).await?;
+        }
     }
+    let unit = &mut changes.unit;
     let rev = if lived_with.as_ref() == Some(&new.client) { app.store.invoice(&new.id).await?.map_or(0, |r| r.rev) } else { 0 };
     unit.put_sealed(&StoredInvoice { invoice: new.clone() }, rev, None);
     if let Some(number) = new.number.clone().filter(|n| !n.trim().is_empty()) {
@@ -135,11 +145,9 @@ pub(super) async fn invoice(app: &App, new: &Invoice) -> Result<BTreeSet<Watch>,
         after.apply_ehr_payment(orphan.payment);
     }
     after.apply_invoice(new.clone());
-    let mut rows = what_is_shown(&mut changes, &loaded, &after, &new.id).await?;
-    adjudicated::follow(app, &mut changes, &after, old.as_ref(), new, &mut rows).await?;
-    for row in rows.values() {
-        changes.unit.update(row);
-    }
+    let mut rows = adjudicated::follow(app, &mut changes, &loaded, &mut after, old.as_ref(), new).await?;
+    what_is_shown(&mut changes, &loaded, &after, &new.id, Told::Version, &mut rows).await?;
+    store_rows(app, &mut changes, &loaded, new, rows).await?;
     changes.commit().await?;
     Ok(arrived)
 }
@@ -190,13 +198,50 @@ async fn moved_in(app: &App, unit: &mut Unit, loaded: &Loaded, new: &Invoice, fr
             reference(unit, payment, Some(&new.client));
         }
     }
+    Ok(())
+}
+
+/// Stores the allocations of an invoice that changed; all of them, with their reversals, move with it when it changed hands.
+async fn store_rows(
+    app: &App,
+    changes: &mut Changes<'_>,
+    loaded: &Loaded,
+    new: &Invoice,
+    mut rows: Rows,
+) -> Result<(), Unfinished> {
     for row in loaded.allocations.iter().filter(|r| r.item.allocation.invoice == new.id) {
-        let mut moved = row.item.clone();
-        unit.remove(vesper_adapters::dynamo::item::Stored::key(&moved));
+        let changed = rows.remove(&place_of(&row.item));
+        if row.item.allocation.client == new.client {
+            if let Some(changed) = changed {
+                changes.unit.update(&changed);
+            }
+            continue;
+        }
+        changes.unit.remove_read(row);
+        let mut moved = changed.map_or_else(|| row.item.clone(), |c| c.item);
         moved.allocation.client = new.client.clone();
-        unit.insert(&moved);
+        changes.unit.insert(&moved);
+        wake_moved(changes, RowRef::of(&moved), moved.effect.as_ref(), moved.worklist);
+        let (from, payment) = (&row.item.allocation.client, &row.item.allocation.payment);
+        for reversal in app.store.reversals(from, payment).await?.into_iter().filter(|r| r.item.n == row.item.n) {
+            changes.unit.remove_read(&reversal);
+            let moved = StoredReversal { client: new.client.clone(), ..reversal.item };
+            changes.unit.insert(&moved);
+            wake_moved(changes, RowRef::of(&moved), Some(&moved.effect), moved.worklist);
+        }
     }
     Ok(())
+}
+
+/// The message that is under way names the old place.
+fn wake_moved(changes: &mut Changes<'_>, row: RowRef, effect: Option<&Effect>, worklist: bool) {
+    if !worklist && effect.is_some_and(Effect::is_waiting) {
+        changes.wake(Task::WriteBackV1 { row });
+    }
+}
+
+pub(super) fn place_of(row: &StoredAllocation) -> (String, u32) {
+    (row.allocation.payment.to_string(), row.n)
 }
 
 fn sessions(unit: &mut Unit, new: &Invoice, old: Option<&Invoice>) {
@@ -223,17 +268,15 @@ fn reference(unit: &mut Unit, payment: &EhrPayment, client: Option<&ClientId>) {
 }
 
 /// An EHR payment's record.
-pub(super) async fn payment(app: &App, new: &EhrPayment) -> Result<BTreeSet<Watch>, Unfinished> {
+pub(super) async fn payment(app: &App, told: &EhrPayment) -> Result<BTreeSet<Watch>, Unfinished> {
+    let new = &without_free_text(told);
     let home = app.store.invoice_home(&new.invoice).await?.map(|h| h.item.client);
     let mut arrived = BTreeSet::new();
     if is_stripe_reference(&new.reference) {
         arrived.insert(Watch::EhrReference(new.reference.clone()));
     }
     let Some(client) = home else {
-        let mut unit = Unit::new();
-        unit.put(&StoredEhrPayment { client: None, payment: new.clone() });
-        reference(&mut unit, new, None);
-        app.store.commit(unit).await?;
+        orphan(app, new).await?;
         return Ok(arrived);
     };
     let loaded = load_around(app, &client, None).await?;
@@ -250,63 +293,115 @@ pub(super) async fn payment(app: &App, new: &EhrPayment) -> Result<BTreeSet<Watc
     changes.unit.put(&StoredEhrPayment { client: Some(client.clone()), payment: kept });
     reference(&mut changes.unit, new, Some(&client));
     loaded.bump_all(&mut changes.unit);
-    on_another_invoice(app, &mut changes, new).await?;
-    for row in what_is_shown(&mut changes, &loaded, &after, &new.invoice).await?.values() {
+    on_another_invoice(app, &mut changes, &loaded, new).await?;
+    let mut rows = Rows::new();
+    what_is_shown(&mut changes, &loaded, &after, &new.invoice, Told::Payment, &mut rows).await?;
+    for row in rows.values() {
         changes.unit.update(row);
     }
     changes.commit().await?;
     Ok(arrived)
 }
 
+/// Only references that say whose payment it is are kept: a person may have typed a name into another.
+fn without_free_text(told: &EhrPayment) -> EhrPayment {
+    let plain = told.reference.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let stripe = is_stripe_reference(&told.reference);
+    let reference = match (stripe, plain && (stripe || told.reference.starts_with("vesper_"))) {
+        (_, true) => told.reference.clone(),
+        // It begins like another payment's id: still no sign of one of ours.
+        (true, false) => "pi_?".to_owned(),
+        (false, false) => String::new(),
+    };
+    EhrPayment { reference, ..told.clone() }
+}
+
+/// An EHR payment whose invoice has not arrived: it waits with the invoice's owner to be.
+async fn orphan(app: &App, new: &EhrPayment) -> Result<(), Unfinished> {
+    let loaded = app.store.versions_of(BTreeSet::from([unknown_owner(&new.invoice)])).await?;
+    let known = app.store.orphan_payments(&new.invoice).await?.into_iter().find(|o| o.payment.id == new.id).map(|o| o.payment);
+    if known.as_ref().is_some_and(|k| k.seen >= new.seen) {
+        return Ok(());
+    }
+    let first_observed_at = known.map_or(new.first_observed_at, |k| k.first_observed_at.min(new.first_observed_at));
+    let payment = EhrPayment { first_observed_at, ..new.clone() };
+    let mut unit = Unit::new();
+    reference(&mut unit, &payment, None);
+    unit.put(&StoredEhrPayment { client: None, payment });
+    loaded.bump_all(&mut unit);
+    Ok(app.store.commit(unit).await?)
+}
+
 /// An EHR payment with our payment's id on another invoice than ours: a person is asked, the allocation stands.
-async fn on_another_invoice(app: &App, changes: &mut Changes<'_>, new: &EhrPayment) -> Result<(), Unfinished> {
+async fn on_another_invoice(app: &App, changes: &mut Changes<'_>, loaded: &Loaded, new: &EhrPayment) -> Result<(), Unfinished> {
     if new.portion != Portion::Client || !new.net().is_positive() || !is_stripe_reference(&new.reference) {
         return Ok(());
     }
-    let Some(id) = PaymentId::parse(&new.reference).ok() else { return Ok(()) };
+    // A charge's id leads to its payment by the allocations around.
+    let of_charge = |r: &&Read<StoredAllocation>| r.item.allocation.charge.as_ref().is_some_and(|c| c.as_str() == new.reference);
+    let by_charge = loaded.allocations.iter().find(of_charge).map(|r| r.item.allocation.payment.clone());
+    let Some(id) = by_charge.or_else(|| PaymentId::parse(&new.reference).ok()) else { return Ok(()) };
     let Some(read) = app.store.payment(&id).await? else { return Ok(()) };
     let shares = &read.item.payment.shares;
     if shares.iter().any(|s| s.net().is_positive()) && !shares.iter().any(|s| s.invoice == new.invoice) {
-        disagrees(changes, &new.invoice, &id, &format!("elsewhere {}", new.id), "the EHR holds our payment on another invoice").await?;
+        disagrees(changes, &new.invoice, &id, &format!("elsewhere {}", new.id), "the EHR holds our payment on another invoice")
+            .await?;
     }
     Ok(())
 }
 
-async fn disagrees(changes: &mut Changes<'_>, invoice: &InvoiceId, payment: &PaymentId, salt: &str, why: &str) -> Result<(), Unfinished> {
+async fn disagrees(
+    changes: &mut Changes<'_>,
+    invoice: &InvoiceId,
+    payment: &PaymentId,
+    salt: &str,
+    why: &str,
+) -> Result<(), Unfinished> {
     let question = Question::new(Reason::EhrDisagrees, vec![Answer::Keep, Answer::Undo], why);
     let about = Some(payment.to_string());
     changes.ask(Ask { subject: invoice.as_str(), payment: Some(payment), question, salt, about }).await?;
     Ok(())
 }
 
-/// Notes which allocations the EHR shows now, and asks about those that it showed and no longer does. The rows that changed
-/// are returned by place, so that others may change them further.
-pub(super) type Rows = BTreeMap<(String, u32), Read<vesper_adapters::dynamo::model::StoredAllocation>>;
+/// The allocation rows that a record changes, by payment and number.
+pub(super) type Rows = BTreeMap<(String, u32), Read<StoredAllocation>>;
 
+/// What the EHR told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// A version of the invoice: it says what is paid.
+    Version,
+    /// A payment, which stands before the version that contains it: it may show an allocation, but hide none.
+    Payment,
+}
+
+/// Notes in `rows` which allocations the EHR shows now, and asks about those that it showed and no longer does.
 async fn what_is_shown(
     changes: &mut Changes<'_>,
     loaded: &Loaded,
-    after: &vesper_core::world::World,
+    after: &World,
     invoice: &InvoiceId,
-) -> Result<Rows, Unfinished> {
-    let mut rows = Rows::new();
-    let Some((file, now)) = after.invoice(invoice).and_then(|f| Some((f, standing(f)?))) else { return Ok(rows) };
-    for ((allocation, shown), by) in file.allocations.iter().zip(&now.shown).zip(&now.shown_by) {
+    told: Told,
+    rows: &mut Rows,
+) -> Result<(), Unfinished> {
+    let Some((file, now)) = after.invoice(invoice).and_then(|f| Some((f, standing(f)?))) else { return Ok(()) };
+    // The world holds them in the order of the rows.
+    let of_it = loaded.allocations.iter().filter(|r| r.item.allocation.invoice == *invoice);
+    for (((allocation, shown), by), row) in file.allocations.iter().zip(&now.shown).zip(&now.shown_by).zip(of_it) {
         let is_shown = *shown >= allocation.net() && allocation.net().is_positive();
-        let of = |r: &&Read<vesper_adapters::dynamo::model::StoredAllocation>| r.item.allocation == *allocation;
-        let Some(row) = loaded.allocations.iter().find(of) else { continue };
-        let mut row = row.clone();
+        let mut row = rows.get(&place_of(&row.item)).unwrap_or(row).clone();
         if is_shown && (!allocation.shown || row.item.ehr_payment.is_none() && by.is_some()) {
             row.item.allocation.shown = true;
             row.item.ehr_payment = row.item.ehr_payment.or_else(|| by.clone());
-            rows.insert((allocation.payment.to_string(), row.item.n), row);
-        } else if allocation.shown && !is_shown && allocation.net().is_positive() {
+        } else if told == Told::Version && allocation.shown && !is_shown && allocation.net().is_positive() {
             row.item.allocation.shown = false;
             let salt = format!("gone {} {}", row.item.n, row.rev);
             let why = "the EHR showed our payment and no longer does";
             disagrees(changes, invoice, &allocation.payment, &salt, why).await?;
-            rows.insert((allocation.payment.to_string(), row.item.n), row);
+        } else {
+            continue;
         }
+        rows.insert(place_of(&row.item), row);
     }
-    Ok(rows)
+    Ok(())
 }

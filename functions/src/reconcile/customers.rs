@@ -3,6 +3,7 @@
 use super::payments::look_at_all;
 use crate::app::App;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::model::{StoredCustomer, StoredEmail};
@@ -14,7 +15,7 @@ use vesper_core::matching::Watch;
 #[must_use]
 pub fn unknown(customer: &CustomerId) -> Read<StoredCustomer> {
     let (told, own) = (BTreeSet::new(), None);
-    let item = StoredCustomer { customer: customer.clone(), email: None, email_known: false, told, own };
+    let item = StoredCustomer { customer: customer.clone(), email: None, email_known: false, told_at: None, told, own };
     Read { item, rev: 0, sealed: None }
 }
 
@@ -25,25 +26,32 @@ pub fn nobodys(email: &EmailHash) -> Read<StoredEmail> {
     Read { item, rev: 0, sealed: None }
 }
 
-/// Stripe says what a customer's e-mail is now. Parked payments that wait for it are looked at again.
+/// An event created `at` says what a customer's e-mail is. Parked payments that wait for it are looked at again.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn email_is(app: &App, customer: &CustomerId, email: Option<EmailHash>) -> Result<(), Unfinished> {
-    if !store_email(app, customer, email.clone()).await? {
-        return Ok(());
-    }
+pub async fn email_is(app: &App, customer: &CustomerId, email: Option<EmailHash>, at: Timestamp) -> Result<(), Unfinished> {
+    // Also when it is known: a crash may have come between storing it and looking.
+    store_email(app, customer, email.clone(), Some(at)).await?;
     let arrived = [Some(Watch::Customer(customer.clone())), email.map(Watch::Email)];
     look_at_all(app, &arrived.into_iter().flatten().collect()).await
 }
 
-/// Stores it; false when it was known.
-async fn store_email(app: &App, customer: &CustomerId, email: Option<EmailHash>) -> Result<bool, Unfinished> {
+/// Stores it, unless it is known or older than what is known. `at` is None for what Stripe answers now.
+async fn store_email(
+    app: &App,
+    customer: &CustomerId,
+    email: Option<EmailHash>,
+    at: Option<Timestamp>,
+) -> Result<(), Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         let mut row = app.store.customer(customer).await?.unwrap_or_else(|| unknown(customer));
-        if row.item.email_known && row.item.email == email {
-            return Ok(false);
+        let is_old = at.is_some_and(|at| row.item.told_at.is_some_and(|newest| newest > at));
+        let is_news = row.item.email != email || at.is_some_and(|at| row.item.told_at != Some(at));
+        if is_old || (row.item.email_known && !is_news) {
+            return Ok(());
         }
+        row.item.told_at = at.or(row.item.told_at);
         let mut unit = Unit::new();
         if let Some(old) = row.item.email.take().filter(|old| Some(old) != email.as_ref()) {
             let mut of_old = app.store.email(&old).await?.unwrap_or_else(|| nobodys(&old));
@@ -60,7 +68,7 @@ async fn store_email(app: &App, customer: &CustomerId, email: Option<EmailHash>)
         unit.update(&row);
         match app.store.commit(unit).await.map_err(Unfinished::from) {
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
-            other => return other.map(|()| true),
+            other => return other,
         }
     }
     Err(Unfinished::Contended { subject: customer.to_string() })
@@ -85,7 +93,7 @@ pub async fn learn(app: &App, customer: Option<&CustomerId>) -> Result<(), Unfin
             return Ok(());
         }
     };
-    store_email(app, customer, email).await.map(|_| ())
+    store_email(app, customer, email, None).await
 }
 
 /// Lists all of Stripe's customers, once: from then on an e-mail that one customer has is known to be unique.
@@ -103,7 +111,7 @@ pub async fn list_all(app: &App) -> Result<(), Unfinished> {
         let rev = cursor.as_ref().map_or(0, |c| c.rev);
         let page = app.stripe.customers_page(cursor.as_ref().map(|c| &c.item)).await?;
         for (customer, email) in &page.customers {
-            store_email(app, customer, email.clone()).await?;
+            store_email(app, customer, email.clone(), None).await?;
         }
         if let Some((last, _)) = page.customers.last() {
             app.store.set_meta(CURSOR, last, rev).await?;

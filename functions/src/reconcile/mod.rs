@@ -10,7 +10,7 @@ mod waiting;
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
-use crate::recovery;
+use crate::{payouts, recovery};
 use vesper_core::event::{Event, What};
 use vesper_core::movement::Movement;
 use vesper_core::review::{Question, Reason};
@@ -49,16 +49,20 @@ async fn dispatch(app: &App, event: &Event) -> Result<Done, Unfinished> {
             }
         }
         What::Customer { customer, email, default_card_changed } => {
-            customers::email_is(app, customer, email.clone()).await?;
+            customers::email_is(app, customer, email.clone(), event.created).await?;
             if *default_card_changed {
-                recovery::default_card_changed(app, customer).await?;
+                recovery::default_card_changed(app, customer, event.created).await?;
             }
         }
         What::PaymentFailed(failure) => recovery::failed(app, event, failure).await?,
-        What::CardRenewed { customer, payment_method } => recovery::card_renewed(app, customer, payment_method).await?,
-        What::CustomerDeleted { customer } => customers::email_is(app, customer, None).await?,
+        What::CardRenewed { customer, payment_method } => {
+            recovery::card_renewed(app, customer, payment_method, event.created).await?;
+        }
+        What::CustomerDeleted { customer } => customers::email_is(app, customer, None, event.created).await?,
         What::Unreadable { event_type, problem } => unreadable(app, event, event_type, problem).await?,
-        What::Payout { .. } | What::Other { .. } => {
+        // Whatever it says happened: Stripe is asked how the payout is now.
+        What::Payout { payout, .. } => payouts::heard(app, payout).await?,
+        What::Other { .. } => {
             tracing::info!(event.id = %event.id, "acknowledged: nothing to do for this event type");
         }
     }

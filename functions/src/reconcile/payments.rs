@@ -2,7 +2,7 @@
 
 use super::{customers, movements};
 use crate::app::App;
-use crate::changes::{Ask, Changes};
+use crate::changes::{Ask, Changes, allocation_row, owners};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::recovery;
 use crate::task::Task;
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
-use vesper_adapters::dynamo::model::{OwnLink, StoredCustomer, StoredPayment, Wanted};
+use vesper_adapters::dynamo::model::{OwnLink, StoredPayment, Wanted};
 use vesper_adapters::dynamo::store::{PaymentFile, RowRef};
 use vesper_core::effect::Effect;
 use vesper_core::event::{Event, Success};
@@ -142,10 +142,7 @@ async fn commit_decision(app: &App, mut changes: Changes<'_>, read: Read<StoredP
 /// Rule 14: claims customer and client, and touches the e-mail, so that no other link of either slips in between.
 fn link(changes: &mut Changes<'_>, payment: &Payment, loaded: &Loaded) {
     let (Some(client), Some(customer)) = (&payment.decision.link, &payment.success.customer) else { return };
-    let mut row = loaded.customer.clone().unwrap_or_else(|| {
-        let item = StoredCustomer { customer: customer.clone(), email: None, email_known: false, told: BTreeSet::new(), own: None };
-        Read { item, rev: 0, sealed: None }
-    });
+    let mut row = loaded.customer.clone().unwrap_or_else(|| customers::unknown(customer));
     if row.item.own.is_some() {
         return;
     }
@@ -185,7 +182,7 @@ async fn heard_again(app: &App, event: &Event, success: &Success, file: PaymentF
         app.queues.send(Task::BooksV1 { row: RowRef::of(&posting.item) }, 0).await?;
     }
     for share in &read.item.payment.shares {
-        let row = app.store.allocation(&share.client, read.item.payment.id(), share.n).await?;
+        let row = allocation_row(app, read.item.payment.id(), share).await?;
         let waits = |r: &&Read<_>| -> bool {
             let r: &Read<vesper_adapters::dynamo::model::StoredAllocation> = r;
             !r.item.worklist && r.item.effect.as_ref().is_some_and(Effect::is_waiting)
@@ -228,6 +225,7 @@ pub async fn complete(app: &App, charge: &Success) -> Result<bool, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         let Some(mut read) = app.store.payment(&charge.payment).await? else { return Ok(false) };
         let known = &mut read.item.payment.success;
+        let names_charge = known.charge.is_none() && charge.charge.is_some();
         let news = (known.charge.is_none() && charge.charge.is_some())
             || (known.balance_transaction.is_none() && charge.balance_transaction.is_some());
         if !news {
@@ -235,9 +233,29 @@ pub async fn complete(app: &App, charge: &Success) -> Result<bool, Unfinished> {
         }
         known.charge = known.charge.take().or_else(|| charge.charge.clone());
         known.balance_transaction = known.balance_transaction.take().or_else(|| charge.balance_transaction.clone());
-        match app.store.save(&mut read).await.map_err(Unfinished::from) {
+        let mut changes = Changes::new(app, app.now());
+        if names_charge {
+            let owners = owners(app, &read.item.payment).await?;
+            let loaded = app.store.versions_of(owners.into_iter().collect()).await?;
+            // The EHR may show the allocations under the charge's id.
+            for share in &read.item.payment.shares {
+                if let Some(mut row) = allocation_row(app, &charge.payment, share).await? {
+                    row.item.allocation.charge.clone_from(&charge.charge);
+                    changes.unit.update(&row);
+                }
+            }
+            loaded.bump_all(&mut changes.unit);
+        }
+        changes.unit.update(&read);
+        match changes.commit().await {
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
-            other => return other.map(|()| true),
+            Err(e) => return Err(e),
+            Ok(()) => {
+                if names_charge {
+                    look(app, &charge.payment).await?;
+                }
+                return Ok(true);
+            }
         }
     }
     Err(Unfinished::Contended { subject: charge.payment.to_string() })

@@ -28,8 +28,8 @@ fn fresh(event: &Event, now: Timestamp) -> Read<StoredEvent> {
 /// The event's work is done: its row goes, if it has one.
 pub(super) async fn finished(app: &App, event: &Event) -> Result<(), Unfinished> {
     if app.store.event(&event.id).await?.is_some() {
-        app.store.forget_event(&event.id).await?;
         dead_letters::resolved(app, event.id.as_str()).await?;
+        app.store.forget_event(&event.id).await?;
     }
     Ok(())
 }

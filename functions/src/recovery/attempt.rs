@@ -4,28 +4,33 @@
 
 use super::close::{release_when_settled, resolve_reviews};
 use super::guard::{Go, Verdict, look};
-use super::store_turn;
+use super::{is_blocked, store_turn};
 use crate::app::App;
 use crate::changes::Changes;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::pause;
 use jiff::{SignedDuration, Timestamp};
 use vesper_adapters::dynamo::item::{Read, Stored};
+use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{InvoiceClaim, StoredRecovery};
 use vesper_adapters::error::{CallError, Class};
-use vesper_adapters::stripe::client::{ConfirmOutcome, PaymentIntentNow};
+use vesper_adapters::stripe::client::ConfirmOutcome;
 use vesper_core::event::Failure;
 use vesper_core::ids::PaymentId;
-use vesper_core::recovery::{Attempt, NextRetry, Outcome, RecoveryState, StopReason};
+use vesper_core::recovery::{Attempt, NextRetry, Recovery, RecoveryState, Shown, StopReason, Tell, ladder};
 
 /// When a rung that could not be used is looked at again, in seconds.
 const AGAIN_S: i64 = 15 * 60;
 /// When a call whose outcome could not be asked for is asked for again, in seconds.
 const ASK_AGAIN_S: i64 = 60;
+/// So long it is asked for that often, in seconds; then every [`AGAIN_S`].
+const ASK_OFTEN_S: i64 = 3600;
+/// An attempt that is being made is left alone for so long, in seconds (design.md section 5).
+const LEASE_S: i64 = 120;
 /// When a payment that Stripe is processing is looked at again, in seconds.
 const PROCESSING_S: i64 = 3600;
 
-fn after(now: Timestamp, seconds: i64) -> Timestamp {
+pub(super) fn after(now: Timestamp, seconds: i64) -> Timestamp {
     now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
@@ -55,38 +60,53 @@ async fn once(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
     if recovery.open_attempt().is_some() {
         return ask_for_outcome(app, read).await;
     }
+    match others_claim(app, recovery).await? {
+        Some(RecoveryState::Recovered) => {
+            return stop(app, read, StopReason::Paid, "another recovery was paid for the same invoice").await;
+        }
+        Some(_) => return wait(app, read, AGAIN_S, "another recovery is charging for the same invoice").await,
+        None => {}
+    }
     // A rung whose day has passed meanwhile is lost; what is left of the ladder says when.
     let next = recovery.next(&app.policy, app.now());
     match next {
         NextRetry::At { time, .. } if time <= app.now() => {}
         other => return turn(app, read, other).await,
     }
-    if recovery.shadow || app.is_shadow() || pause::current(app).await?.holds_retries() {
-        return wait(app, read, AGAIN_S, "held: shadow mode or a pause").await;
+    if recovery.shadow || app.is_shadow() {
+        return hold_for_today(app, read, "shadow mode: the card is not charged").await;
+    }
+    if pause::current(app).await?.holds_retries() {
+        return wait(app, read, AGAIN_S, "held by a pause").await;
     }
     let Some(read) = claim_all(app, read).await? else { return Ok(()) };
     match look(app, &read.item.recovery).await? {
         Verdict::Go(go) => charge(app, read, *go).await,
-        Verdict::Stop(reason) => stop(app, read, reason).await,
+        Verdict::Stop(reason, why) => stop(app, read, reason, &why).await,
         Verdict::NotNow(why) => release_and_wait(app, read, PROCESSING_S, why).await,
         Verdict::CannotRead(problem) => {
             tracing::warn!(payment.id = %payment, problem, "the guard could not read; nothing is charged");
-            release_and_wait(app, read, AGAIN_S, "the guard could not read everything").await
+            release_and_wait(app, read, AGAIN_S, UNREAD).await
         }
     }
 }
 
+/// What is noted when the guard cannot read.
+const UNREAD: &str = "not charged: the guard could not read everything";
+
 /// Takes what comes next on the ladder, and tells a person when nothing does.
-pub(super) async fn turn(app: &App, mut read: Read<StoredRecovery>, next: NextRetry) -> Result<(), Unfinished> {
-    let tell = read.item.recovery.turn(next);
-    let mut changes = Changes::new(app, app.now());
-    release(app, &mut changes, &mut read).await?;
-    store_turn(app, changes, read, tell, None).await
+async fn turn(app: &App, mut read: Read<StoredRecovery>, next: NextRetry) -> Result<(), Unfinished> {
+    let tell = read.item.recovery.turn(next, app.now());
+    end_turn(app, read, tell).await
 }
 
-async fn stop(app: &App, mut read: Read<StoredRecovery>, reason: StopReason) -> Result<(), Unfinished> {
-    read.item.recovery.turns = read.item.recovery.turns.saturating_add(1);
-    let tell = read.item.recovery.stop(reason);
+async fn stop(app: &App, mut read: Read<StoredRecovery>, reason: StopReason, why: &str) -> Result<(), Unfinished> {
+    let tell = read.item.recovery.stop(reason, why, app.now());
+    end_turn(app, read, tell).await
+}
+
+/// Stores a step after which no attempt is under way: the claims go with it.
+async fn end_turn(app: &App, mut read: Read<StoredRecovery>, tell: Tell) -> Result<(), Unfinished> {
     let mut changes = Changes::new(app, app.now());
     release(app, &mut changes, &mut read).await?;
     store_turn(app, changes, read, tell, None).await
@@ -94,21 +114,43 @@ async fn stop(app: &App, mut read: Read<StoredRecovery>, reason: StopReason) -> 
 
 /// Waits without losing the rung: at the end of the practice day it is lost by itself.
 async fn wait(app: &App, mut read: Read<StoredRecovery>, seconds: i64, why: &str) -> Result<(), Unfinished> {
-    read.item.recovery.next_at = Some(after(app.now(), seconds));
-    why.clone_into(&mut read.item.recovery.why);
+    read.item.recovery.hold(after(app.now(), seconds), why, app.now());
+    Ok(app.store.save(&mut read).await?)
+}
+
+/// This rung will not be used, whatever comes: the next look is when its day is over.
+async fn hold_for_today(app: &App, mut read: Read<StoredRecovery>, why: &str) -> Result<(), Unfinished> {
+    read.item.recovery.hold(ladder::next_day(app.now(), &app.policy.time_zone), why, app.now());
     Ok(app.store.save(&mut read).await?)
 }
 
 async fn release_and_wait(app: &App, mut read: Read<StoredRecovery>, seconds: i64, why: &str) -> Result<(), Unfinished> {
     let mut changes = Changes::new(app, app.now());
     release(app, &mut changes, &mut read).await?;
-    read.item.recovery.next_at = Some(after(app.now(), seconds));
-    why.clone_into(&mut read.item.recovery.why);
+    read.item.recovery.hold(after(app.now(), seconds), why, app.now());
     changes.unit.update(&read);
     changes.commit().await
 }
 
-/// Claims every invoice. None: another recovery holds one; this one waits.
+/// Where the recovery stands that holds a claim on one of these invoices; None: nobody else does.
+async fn others_claim(app: &App, recovery: &Recovery) -> Result<Option<RecoveryState>, Unfinished> {
+    if recovery.claims {
+        return Ok(None);
+    }
+    let mut found = None;
+    for (invoice, _) in &recovery.invoices {
+        let Some(held) = app.store.claim(invoice).await?.filter(|c| c.item.payment != *recovery.payment()) else { continue };
+        let holder = app.store.recovery(&held.item.payment).await?;
+        let state = holder.map_or(RecoveryState::Waiting, |h| h.item.recovery.state);
+        if state == RecoveryState::Recovered {
+            return Ok(Some(state));
+        }
+        found = Some(state);
+    }
+    Ok(found)
+}
+
+/// Claims every invoice, or fails with a conflict when somebody else was faster.
 async fn claim_all(app: &App, mut read: Read<StoredRecovery>) -> Result<Option<Read<StoredRecovery>>, Unfinished> {
     if read.item.recovery.claims {
         return Ok(Some(read));
@@ -116,14 +158,7 @@ async fn claim_all(app: &App, mut read: Read<StoredRecovery>) -> Result<Option<R
     let payment = read.item.recovery.payment().clone();
     let mut changes = Changes::new(app, app.now());
     for (invoice, _) in &read.item.recovery.invoices {
-        match app.store.claim(invoice).await? {
-            Some(held) if held.item.payment != payment => {
-                wait(app, read, AGAIN_S, "another recovery is charging for the same invoice").await?;
-                return Ok(None);
-            }
-            Some(_) => {}
-            None => changes.unit.insert(&InvoiceClaim { invoice: invoice.clone(), payment: payment.clone() }),
-        }
+        changes.unit.insert(&InvoiceClaim { invoice: invoice.clone(), payment: payment.clone() });
     }
     read.item.recovery.claims = true;
     changes.unit.update(&read);
@@ -149,32 +184,31 @@ pub(super) async fn release(app: &App, changes: &mut Changes<'_>, read: &mut Rea
 /// Records the attempt, then makes it.
 async fn charge(app: &App, mut read: Read<StoredRecovery>, go: Go) -> Result<(), Unfinished> {
     let now = app.now();
-    let recovery = &mut read.item.recovery;
-    let Some(card) = recovery.payment_method.clone() else {
-        return stop(app, read, StopReason::NeedsClient).await;
+    let before = go.intent.latest_charge.map(|c| c.to_string());
+    let Some(n) = read.item.recovery.begin(now, app.local_date(now), before, after(now, LEASE_S)) else {
+        return stop(app, read, StopReason::NeedsClient, "there is no card to charge").await;
     };
-    let n = u32::try_from(recovery.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
-    recovery.attempts.push(Attempt {
-        n,
-        at: now,
-        date: app.local_date(now),
-        key: format!("vesper-retry-{}-{n}", recovery.payment()),
-        payment_method: card,
-        amount: recovery.failure.amount,
-        charge_before: go.intent.latest_charge.map(|c| c.to_string()),
-        outcome: Outcome::Unknown,
-    });
-    recovery.next_at = Some(after(now, ASK_AGAIN_S.saturating_mul(2)));
-    "an attempt is being made".clone_into(&mut recovery.why);
-    let payment = recovery.payment().clone();
-    let mut changes = Changes::new(app, now);
-    go.loaded.bump_all(&mut changes.unit);
-    changes.audit("attempt", payment.as_str(), &format!("attempt {n}"));
+    let payment = read.item.recovery.payment().clone();
+    let read = commit_attempt(app, read, &go.loaded, &format!("attempt {n}")).await?;
+    crate::domain_event("recovery_attempted", payment.as_str(), read.item.recovery.failure.amount);
+    call(app, read).await
+}
+
+/// Stores that the call is about to be made, on the versions of the clients that the guard has looked at.
+async fn commit_attempt(
+    app: &App,
+    read: Read<StoredRecovery>,
+    loaded: &Loaded,
+    detail: &str,
+) -> Result<Read<StoredRecovery>, Unfinished> {
+    let payment = read.item.recovery.payment().clone();
+    let mut changes = Changes::new(app, app.now());
+    loaded.bump_all(&mut changes.unit);
+    changes.audit("attempt", payment.as_str(), detail);
     changes.unit.update(&read);
     changes.commit().await?;
-    crate::domain_event("recovery_attempted", payment.as_str(), read.item.recovery.failure.amount);
-    let Some(read) = app.store.recovery(&payment).await? else { return Ok(()) };
-    call(app, read).await
+    // Nobody deletes a recovery; were it gone, nothing may be charged for it.
+    app.store.recovery(&payment).await?.ok_or(Unfinished::Contended { subject: payment.to_string() })
 }
 
 /// Confirms under the recorded key: off session, exactly the recorded card.
@@ -194,17 +228,27 @@ async fn call_failed(app: &App, read: Read<StoredRecovery>, e: &CallError) -> Re
     tracing::warn!(payment.id = %read.item.recovery.payment(), problem = %e, "an attempt's answer did not come");
     match e.class {
         // Asked for at once: only if Stripe shows that it was never made is it made again, under the same key.
-        Class::OutcomeUnknown => wait(app, read, 1, "the outcome of an attempt is being asked for").await,
+        Class::OutcomeUnknown => wait(app, read, 1, ASKING).await,
         Class::Conflict => wait(app, read, ASK_AGAIN_S, "Stripe is still at the same attempt").await,
         Class::Throttled { retry_after_s } => {
             wait(app, read, i64::from(retry_after_s.unwrap_or(0)).max(ASK_AGAIN_S), "Stripe asked for a pause").await
         }
-        Class::Transient | Class::Unauthorized => wait(app, read, ASK_AGAIN_S, "Stripe could not be reached").await,
+        Class::Transient | Class::Unauthorized => ask_again(app, read, "Stripe could not be reached").await,
         Class::Rejected | Class::NotFound | Class::Bug => {
             let code = e.code.clone().unwrap_or_else(|| "refused".to_owned());
             ended(app, read, &code, StopReason::NeedsClient).await
         }
     }
+}
+
+/// What is noted while nobody knows.
+const ASKING: &str = "the outcome of an attempt is being asked for";
+
+/// Looks again soon; an outage of days is not asked about every minute.
+async fn ask_again(app: &App, read: Read<StoredRecovery>, why: &str) -> Result<(), Unfinished> {
+    let made_at = read.item.recovery.open_attempt().map_or(Timestamp::MIN, |a| a.at);
+    let every_s = if after(made_at, ASK_OFTEN_S) > app.now() { ASK_AGAIN_S } else { AGAIN_S };
+    wait(app, read, every_s, why).await
 }
 
 /// An attempt was recorded and its outcome is not known: Stripe says what became of it.
@@ -214,89 +258,73 @@ async fn ask_for_outcome(app: &App, read: Read<StoredRecovery>) -> Result<(), Un
         Ok(intent) => intent,
         Err(e) => {
             tracing::warn!(payment.id = %read.item.recovery.payment(), problem = %e, "an attempt's outcome could not be asked for");
-            return wait(app, read, ASK_AGAIN_S, "the outcome of an attempt is being asked for").await;
+            return ask_again(app, read, ASKING).await;
         }
     };
-    match intent.status.as_str() {
-        "succeeded" => succeeded(app, read).await,
-        "processing" | "requires_capture" => processing(app, read).await,
-        "requires_payment_method" if made_since(&attempt, &intent) => match intent.failure {
+    let latest_charge = intent.latest_charge.as_ref().map(ToString::to_string);
+    match attempt.shown(&intent.status, latest_charge.as_deref()) {
+        Shown::Succeeded => succeeded(app, read).await,
+        Shown::Processing => processing(app, read).await,
+        Shown::Declined => match intent.failure {
             Some(failure) => declined(app, read, failure).await,
             None => ended(app, read, "declined", StopReason::NeedsClient).await,
         },
-        "requires_payment_method" | "requires_confirmation" => repeat(app, read, &attempt).await,
-        other => other_state(app, read, other).await,
+        Shown::NeverMade => repeat(app, read, &attempt).await,
+        Shown::Ended(reason) => ended(app, read, &intent.status, reason).await,
     }
 }
 
-/// The PaymentIntent has another charge than before the attempt: it was made.
-fn made_since(attempt: &Attempt, intent: &PaymentIntentNow) -> bool {
-    intent.latest_charge.as_ref().map(ToString::to_string) != attempt.charge_before
-}
-
-/// Stripe shows that the attempt was never made. On its own day it is made again, under the same key; the key protects for
-/// 24 hours (facts/stripe.md section 4). Later it is over.
-async fn repeat(app: &App, read: Read<StoredRecovery>, attempt: &Attempt) -> Result<(), Unfinished> {
-    if attempt.date != app.local_date(app.now()) {
-        let mut read = read;
-        if let Some(last) = read.item.recovery.attempts.last_mut() {
-            last.outcome = Outcome::Ended { status: "never made".to_owned() };
-        }
-        let next = read.item.recovery.next(&app.policy, app.now());
-        return turn(app, read, next).await;
+/// Stripe shows that the attempt was never made. On its own day it is made again, under the same key. Later it is over.
+async fn repeat(app: &App, mut read: Read<StoredRecovery>, attempt: &Attempt) -> Result<(), Unfinished> {
+    let now = app.now();
+    if !attempt.may_be_repeated(app.local_date(now), now) {
+        let tell = read.item.recovery.never_made(&app.policy, now);
+        return end_turn(app, read, tell).await;
     }
-    if pause::current(app).await?.holds_retries() {
+    if app.is_shadow() || pause::current(app).await?.holds_retries() {
         return wait(app, read, AGAIN_S, "held by a pause").await;
     }
     match look(app, &read.item.recovery).await? {
-        Verdict::Go(_) => call(app, read).await,
-        Verdict::Stop(reason) => ended(app, read, "never made", reason).await,
+        Verdict::Go(go) => {
+            read.item.recovery.hold(after(now, LEASE_S), "the attempt is made again under the same key", now);
+            let read = commit_attempt(app, read, &go.loaded, &format!("attempt {} again", attempt.n)).await?;
+            call(app, read).await
+        }
+        Verdict::Stop(reason, why) => end(app, read, "never made", reason, &why).await,
         Verdict::NotNow(why) => wait(app, read, PROCESSING_S, why).await,
-        Verdict::CannotRead(_) => wait(app, read, AGAIN_S, "the guard could not read everything").await,
+        Verdict::CannotRead(_) => wait(app, read, AGAIN_S, UNREAD).await,
     }
 }
 
 // -------------------------------------------------------------------- outcomes
 
-fn set_outcome(read: &mut Read<StoredRecovery>, outcome: Outcome) {
-    if let Some(last) = read.item.recovery.attempts.last_mut() {
-        last.outcome = outcome;
-    }
-}
-
 /// The card was charged. The payment itself comes by the ordinary path; the claims stay until it is decided and written.
 async fn succeeded(app: &App, mut read: Read<StoredRecovery>) -> Result<(), Unfinished> {
-    set_outcome(&mut read, Outcome::Succeeded);
-    let recovery = &mut read.item.recovery;
-    recovery.state = RecoveryState::Recovered;
-    recovery.stop_reason = None;
-    "an attempt succeeded".clone_into(&mut recovery.why);
-    recovery.next_at = Some(after(app.now(), ASK_AGAIN_S));
+    read.item.recovery.succeed(app.now(), after(app.now(), ASK_AGAIN_S));
+    let recovery = &read.item.recovery;
     let mut changes = Changes::new(app, app.now());
     resolve_reviews(app, &mut changes, recovery.payment(), "recovered").await?;
     crate::domain_event("recovered", recovery.payment().as_str(), recovery.failure.amount);
-    store_turn(app, changes, read, false, None).await
+    store_turn(app, changes, read, Tell::Nothing, None).await
 }
 
+/// Whether Radar blocked it stands on the charge; while that cannot be read, the outcome stays open and is asked for again.
 async fn declined(app: &App, mut read: Read<StoredRecovery>, failure: Failure) -> Result<(), Unfinished> {
-    let code = failure.decline_code.clone().or_else(|| failure.code.clone()).unwrap_or_else(|| "no code".to_owned());
-    set_outcome(&mut read, Outcome::Declined { code });
-    let now = app.now();
-    let recovery = &mut read.item.recovery;
-    // What the PaymentIntent is for stays as it was at the first failure; only the decline is new.
-    let reference = recovery.failure.reference.clone();
-    recovery.failure = Failure { reference, ..failure };
-    recovery.blocked = false;
-    recovery.last_failed_at = now;
-    let next = recovery.next(&app.policy, now);
-    turn(app, read, next).await
+    let blocked = match is_blocked(app, &failure).await {
+        Ok(blocked) => blocked,
+        Err(Unfinished::Call(_)) => return ask_again(app, read, ASKING).await,
+        Err(e) => return Err(e),
+    };
+    let tell = read.item.recovery.decline(&failure, blocked, &app.policy, app.now());
+    end_turn(app, read, tell).await
 }
 
 async fn processing(app: &App, mut read: Read<StoredRecovery>) -> Result<(), Unfinished> {
-    set_outcome(&mut read, Outcome::Processing);
-    wait(app, read, PROCESSING_S, "Stripe is processing an attempt").await
+    read.item.recovery.process(app.now(), after(app.now(), PROCESSING_S));
+    Ok(app.store.save(&mut read).await?)
 }
 
+/// The confirm was refused because of the state that the PaymentIntent is in.
 async fn other_state(app: &App, read: Read<StoredRecovery>, status: &str) -> Result<(), Unfinished> {
     match status {
         "succeeded" => ended(app, read, status, StopReason::Paid).await,
@@ -306,7 +334,12 @@ async fn other_state(app: &App, read: Read<StoredRecovery>, status: &str) -> Res
     }
 }
 
-async fn ended(app: &App, mut read: Read<StoredRecovery>, status: &str, reason: StopReason) -> Result<(), Unfinished> {
-    set_outcome(&mut read, Outcome::Ended { status: status.to_owned() });
-    stop(app, read, reason).await
+async fn ended(app: &App, read: Read<StoredRecovery>, status: &str, reason: StopReason) -> Result<(), Unfinished> {
+    let why = format!("Stripe said: {status}");
+    end(app, read, status, reason, &why).await
+}
+
+async fn end(app: &App, mut read: Read<StoredRecovery>, status: &str, reason: StopReason, why: &str) -> Result<(), Unfinished> {
+    let tell = read.item.recovery.end(status, reason, why, &app.policy, app.now());
+    end_turn(app, read, tell).await
 }

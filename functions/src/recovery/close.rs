@@ -1,25 +1,28 @@
 //! How a recovery ends well: the payment arrived, by our attempt or by the client's own, and its claims go once it is written.
 
-use super::attempt::release;
+use super::attempt::{after, release};
 use super::store_turn;
 use crate::app::App;
-use crate::changes::Changes;
+use crate::changes::{Changes, allocation_row};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use jiff::SignedDuration;
 use vesper_adapters::dynamo::item::Read;
-use vesper_adapters::dynamo::model::StoredRecovery;
+use vesper_adapters::dynamo::model::{StoredPayment, StoredRecovery};
 use vesper_core::effect::Effect;
 use vesper_core::event::{Event, What};
 use vesper_core::ids::{EventId, PaymentId};
-use vesper_core::recovery::{Outcome, RecoveryState, StopReason};
+use vesper_core::payment::PaymentState;
+use vesper_core::recovery::Tell;
 use vesper_core::review::{Reason, Status};
 
 /// A recovered payment whose success event has not come is fetched after so long, in seconds.
 const FETCH_S: i64 = 3600;
 /// How often a settled write-back is looked for, in seconds.
 const LOOK_S: i64 = 300;
+/// The same once an hour has passed: a person must act, in seconds.
+const LOOK_LATE_S: i64 = 3600;
 
-/// The PaymentIntent succeeded: its recovery, if it has one, is over.
+/// The PaymentIntent succeeded: its recovery, if it has one, is over, and nobody need ask for another card.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -34,32 +37,28 @@ pub async fn paid(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
 }
 
 async fn paid_once(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
-    let Some(mut read) = app.store.recovery(payment).await? else { return Ok(()) };
-    let recovery = &mut read.item.recovery;
-    if matches!(recovery.state, RecoveryState::Recovered) || recovery.stop_reason == Some(StopReason::Paid) {
-        return Ok(());
-    }
     let mut changes = Changes::new(app, app.now());
-    if recovery.open_attempt().is_some() {
-        // The success is that of our own attempt whose answer was lost.
-        if let Some(last) = recovery.attempts.last_mut() {
-            last.outcome = Outcome::Succeeded;
-        }
-        recovery.state = RecoveryState::Recovered;
-        recovery.stop_reason = None;
-        "an attempt succeeded".clone_into(&mut recovery.why);
-        recovery.next_at = Some(app.now());
-        crate::domain_event("recovered", payment.as_str(), recovery.failure.amount);
+    resolve_reviews(app, &mut changes, payment, "paid").await?;
+    let Some(mut read) = app.store.recovery(payment).await? else { return changes.commit().await };
+    let tried = read.item.recovery.open_attempt().is_some();
+    if !read.item.recovery.paid(app.now(), app.now()) {
+        return changes.commit().await;
+    }
+    if tried {
+        crate::domain_event("recovered", payment.as_str(), read.item.recovery.failure.amount);
     } else {
-        recovery.stop(StopReason::Paid);
         release(app, &mut changes, &mut read).await?;
     }
-    resolve_reviews(app, &mut changes, payment, "paid").await?;
-    store_turn(app, changes, read, false, None).await
+    store_turn(app, changes, read, Tell::Nothing, None).await
 }
 
 /// The open `card_failed` of a payment is no question any more.
-pub(super) async fn resolve_reviews(app: &App, changes: &mut Changes<'_>, payment: &PaymentId, why: &str) -> Result<(), Unfinished> {
+pub(super) async fn resolve_reviews(
+    app: &App,
+    changes: &mut Changes<'_>,
+    payment: &PaymentId,
+    why: &str,
+) -> Result<(), Unfinished> {
     for review in app.store.reviews_about(payment.as_str()).await? {
         let reason = review.item.review.question.reason;
         if review.item.review.status == Status::Open && matches!(reason, Reason::CardFailed | Reason::UnknownDecline) {
@@ -73,13 +72,10 @@ pub(super) async fn resolve_reviews(app: &App, changes: &mut Changes<'_>, paymen
 pub(super) async fn release_when_settled(app: &App, mut read: Read<StoredRecovery>) -> Result<(), Unfinished> {
     let payment = read.item.recovery.payment().clone();
     let Some(known) = app.store.payment(&payment).await? else { return fetch(app, read).await };
-    let mut waits = false;
-    for share in &known.item.payment.shares {
-        let row = app.store.allocation(&share.client, &payment, share.n).await?;
-        waits |= row.and_then(|r| r.item.effect).as_ref().is_some_and(Effect::is_waiting);
-    }
-    if waits {
-        read.item.recovery.next_at = Some(later(app, LOOK_S));
+    if waits(app, &known).await? {
+        let since = known.item.payment.first_delivered_at;
+        let every_s = if after(since, LOOK_LATE_S) > app.now() { LOOK_S } else { LOOK_LATE_S };
+        read.item.recovery.next_at = Some(after(app.now(), every_s));
         return Ok(app.store.save(&mut read).await?);
     }
     let mut changes = Changes::new(app, app.now());
@@ -89,15 +85,27 @@ pub(super) async fn release_when_settled(app: &App, mut read: Read<StoredRecover
     changes.commit().await
 }
 
-fn later(app: &App, seconds: i64) -> jiff::Timestamp {
-    app.now().saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MAX)
+/// Whether a payment is undecided, or a write-back of it neither done nor dead.
+async fn waits(app: &App, known: &Read<StoredPayment>) -> Result<bool, Unfinished> {
+    let payment = &known.item.payment;
+    if matches!(payment.state, PaymentState::Parked | PaymentState::Review) {
+        return Ok(true);
+    }
+    for share in &payment.shares {
+        let row = allocation_row(app, payment.id(), share).await?;
+        if row.and_then(|r| r.item.effect).as_ref().is_some_and(Effect::is_waiting) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The success event has not come. After an hour the PaymentIntent is fetched and decided as if it had.
 async fn fetch(app: &App, mut read: Read<StoredRecovery>) -> Result<(), Unfinished> {
     let payment = read.item.recovery.payment().clone();
     let made_at = read.item.recovery.attempts.last().map_or(jiff::Timestamp::MIN, |a| a.at);
-    if later(app, FETCH_S.saturating_neg()) >= made_at {
+    let waited = app.now().duration_since(made_at) >= SignedDuration::from_secs(FETCH_S);
+    if waited {
         match app.stripe.payment_intent(&payment).await {
             Ok(intent) => {
                 if let (Some(success), Ok(id)) = (intent.success, EventId::parse(&format!("fetched-{payment}"))) {
@@ -108,6 +116,6 @@ async fn fetch(app: &App, mut read: Read<StoredRecovery>) -> Result<(), Unfinish
             Err(e) => tracing::warn!(payment.id = %payment, problem = %e, "a recovered payment could not be fetched yet"),
         }
     }
-    read.item.recovery.next_at = Some(later(app, LOOK_S));
+    read.item.recovery.next_at = Some(after(app.now(), LOOK_S));
     Ok(app.store.save(&mut read).await?)
 }

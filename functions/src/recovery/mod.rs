@@ -15,48 +15,57 @@ pub use rearm::{card_renewed, default_card_changed};
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use guard::{clients_forbid, would_pay};
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{RecoveryOf, StoredRecovery};
 use vesper_adapters::error::Class;
-use vesper_core::event::{Event, Failure, Success};
-use vesper_core::ids::{ClientId, InvoiceId};
-use vesper_core::matching::{Case, Decision, Look, Stands, decide};
-use vesper_core::money::Minor;
-use vesper_core::policy::WhenUnknown;
-use vesper_core::records::{Autopay, CardConsent, Coverage};
-use vesper_core::recovery::{Decline, Outcome, Recovery, RecoveryState, StopReason, classify};
+use vesper_core::event::{Event, Failure};
+use vesper_core::ids::ClientId;
+use vesper_core::matching::Decision;
+use vesper_core::recovery::guard::{as_success, invoices_of};
+use vesper_core::recovery::ladder::local_date;
+use vesper_core::recovery::{Decline, Outcome, Recovery, RecoveryState, StopReason, Tell, classify, code_of};
 use vesper_core::review::{Answer, Question, Reason};
-use vesper_core::world::World;
 
 /// A card payment failed.
 ///
 /// # Errors
 /// When the store, a queue or (for what is asked at the first failure) Stripe does not answer.
 pub async fn failed(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinished> {
-    if failure.object_created < app.go_live || app.store.payment(&failure.payment).await?.is_some() {
-        return Ok(()); // Older than go_live, or it has succeeded meanwhile: events come in any order.
+    if failure.object_created < app.go_live {
+        return Ok(());
     }
-    let blocked = is_blocked(app, failure).await?;
     for attempt in 0..TRIES_ON_CONFLICT {
-        let outcome = match app.store.recovery(&failure.payment).await? {
-            Some(read) => again(app, event, failure, blocked, read).await,
-            None => open(app, event, failure, blocked).await,
-        };
-        match outcome {
+        match failed_once(app, event, failure).await {
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
-            other => return other,
+            Err(e) => return Err(e),
+            // The success came meanwhile, and saw nothing of this yet.
+            Ok(()) if app.store.payment(&failure.payment).await?.is_some() => return close::paid(app, &failure.payment).await,
+            Ok(()) => return Ok(()),
         }
     }
     Err(Unfinished::Contended { subject: failure.payment.to_string() })
 }
 
-/// Radar's outcome stands on the charge only. A charge that cannot be read is no charge that was blocked.
-async fn is_blocked(app: &App, failure: &Failure) -> Result<bool, Unfinished> {
-    let code = failure.decline_code.as_deref().or(failure.code.as_deref());
-    let (Some(charge), true) = (&failure.charge, matches!(code, Some("generic_decline" | "card_declined" | "fraudulent"))) else {
-        return Ok(false);
+async fn failed_once(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinished> {
+    if app.store.payment(&failure.payment).await?.is_some() {
+        return Ok(()); // It has succeeded: events come in any order.
+    }
+    if let Some(read) = app.store.recovery(&failure.payment).await? {
+        return again(app, event, failure, read).await;
+    }
+    // What the first failure came to stands: a later one opens nothing that the first one did not.
+    let reviews = app.store.reviews_about(failure.payment.as_str()).await?;
+    let asked = |r: &Read<vesper_adapters::dynamo::model::StoredReview>| {
+        matches!(r.item.review.question.reason, Reason::CardFailed | Reason::UnknownDecline)
     };
+    if reviews.iter().any(asked) { Ok(()) } else { open(app, event, failure).await }
+}
+
+/// Radar's outcome stands on the charge only; asked where the decline alone would allow another try.
+async fn is_blocked(app: &App, failure: &Failure) -> Result<bool, Unfinished> {
+    let (Some(charge), Decline::Retry { .. }) = (&failure.charge, classify(failure, false)) else { return Ok(false) };
     match app.stripe.charge(charge).await {
         Ok(now) => Ok(now.blocked),
         Err(e) if e.class == Class::NotFound => Ok(false),
@@ -64,77 +73,32 @@ async fn is_blocked(app: &App, failure: &Failure) -> Result<bool, Unfinished> {
     }
 }
 
-/// The payment as it would be if it succeeded: what `decide` is asked about.
-pub(super) fn as_success(failure: &Failure) -> Success {
-    Success {
-        payment: failure.payment.clone(),
-        charge: None,
-        customer: failure.customer.clone(),
-        amount: failure.amount,
-        currency: failure.currency,
-        reference: failure.reference.clone(),
-        receipt_email: failure.receipt_email.clone(),
-        balance_transaction: None,
-        object_created: failure.object_created,
-    }
-}
-
-/// What `decide` would give this PaymentIntent now.
-pub(super) fn would_pay(app: &App, world: &World, success: &Success, event_at: jiff::Timestamp) -> Decision {
-    let case = Case { success, amount: success.amount, local_date: app.local_date(event_at), look: Look::First };
-    decide(world, &case, &app.policy.matching)
-}
-
-/// The invoices of a decision by rule 3, 5, 7 or 8 that uses the whole amount; None for anything else.
-pub(super) fn invoices_of(decision: &Decision) -> Option<Vec<(InvoiceId, Minor)>> {
-    let whole = decision.stands == Stands::Decided && decision.unapplied.is_zero() && decision.question.is_none();
-    if !whole || !matches!(decision.rule, 3 | 5 | 7 | 8) {
-        return None;
-    }
-    let mut invoices: Vec<_> = decision.allocations.iter().map(|a| (a.invoice.clone(), a.amount)).collect();
-    invoices.sort();
-    Some(invoices)
-}
-
-async fn open(app: &App, event: &Event, failure: &Failure, blocked: bool) -> Result<(), Unfinished> {
+async fn open(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinished> {
+    let blocked = is_blocked(app, failure).await?;
     let decline = classify(failure, blocked);
     if decline == Decline::Unknown {
         return unknown_decline(app, failure).await;
     }
-    let success = as_success(failure);
-    let loaded = app.store.load_for(&success).await?;
-    let decision = would_pay(app, &loaded.world, &success, event.created);
-    let verdict = match forbidden(app, &loaded.world, &decision, failure).await? {
-        Some(reason) => Some(reason),
-        None if decline == Decline::Hard => Some(StopReason::HardDecline),
-        None if decline == Decline::NeedsClient => Some(StopReason::NeedsClient),
-        None => None,
+    let mut recovery = Recovery::new(failure.clone(), event.created, blocked, Vec::new(), app.is_shadow());
+    let loaded = app.store.load_for(&as_success(failure)).await?;
+    let decision = would_pay(app, &loaded.world, &recovery);
+    recovery.invoices = invoices_of(&decision).unwrap_or_default();
+    let forbidden = forbidden(app, &loaded, &decision);
+    // A card that must never be tried again is never re-armed: nobody need know whose PaymentIntent it is.
+    let barred = match (forbidden, decline) {
+        (Some(_), _) | (None, Decline::Hard) => None,
+        _ => not_ours(app, failure, &mut recovery).await?,
     };
-    let invoices = invoices_of(&decision);
-    if invoices.is_none() && verdict.is_none() {
+    if recovery.invoices.is_empty() && forbidden.is_none() && barred.is_none() {
         return only_a_review(app, failure, &decision).await;
     }
-    let mut recovery = Recovery {
-        failure: failure.clone(),
-        first_failed_at: event.created,
-        last_failed_at: event.created,
-        blocked,
-        invoices: invoices.unwrap_or_default(),
-        payment_method: failure.payment_method.clone(),
-        attempts: Vec::new(),
-        state: RecoveryState::Waiting,
-        stop_reason: None,
-        next_at: None,
-        why: String::new(),
-        claims: false,
-        shadow: app.is_shadow(),
-        turns: 0,
+    let now = app.now();
+    let tell = match (forbidden, barred) {
+        (Some(reason), _) => recovery.stop(reason, "the client's record in the EHR does not allow it", now),
+        (None, Some(why)) => recovery.stop(StopReason::NeedsClient, why, now),
+        (None, None) => recovery.turn(recovery.next(&app.policy, now), now),
     };
-    let tell = match verdict {
-        Some(reason) => recovery.stop(reason),
-        None => recovery.turn(recovery.next(&app.policy, app.now())),
-    };
-    let mut changes = Changes::new(app, app.now());
+    let mut changes = Changes::new(app, now);
     if let Some(customer) = recovery.customer().cloned() {
         changes.unit.put(&RecoveryOf { customer, payment: failure.payment.clone() });
     }
@@ -143,61 +107,45 @@ async fn open(app: &App, event: &Event, failure: &Failure, blocked: bool) -> Res
     store_turn(app, changes, read, tell, Some(&loaded)).await
 }
 
-/// The guard's verdicts that are known from the start.
-async fn forbidden(app: &App, world: &World, decision: &Decision, failure: &Failure) -> Result<Option<StopReason>, Unfinished> {
-    let owners = decision.allocations.iter().map(|a| a.client.clone());
-    let concerned: Vec<ClientId> = decision.payer.iter().cloned().chain(owners).collect();
-    if let Some(reason) = client_forbids(app, world, decision.payer.as_ref(), &concerned) {
-        return Ok(Some(reason));
-    }
-    if !matches!(classify(failure, false), Decline::Retry { .. }) {
-        return Ok(None); // It stops anyway: nothing more is asked.
-    }
-    let of_card = failure.payment_method_type.as_deref() == Some("card");
-    let (Some(customer), Some(card), true) = (&failure.customer, &failure.payment_method, of_card) else {
-        return Ok(Some(StopReason::NeedsClient));
+/// What the client's record forbids from the start; nothing while nobody knows whose payment it is.
+fn forbidden(app: &App, loaded: &Loaded, decision: &Decision) -> Option<StopReason> {
+    let payer = decision.payer.as_ref()?;
+    let billed: Vec<ClientId> = decision.allocations.iter().map(|a| a.client.clone()).collect();
+    clients_forbid(app, &loaded.world, Some(payer), &billed)
+}
+
+/// Why this PaymentIntent's card cannot be charged by Vesper at all, if so: no customer, no card of his, or somebody else collects
+/// it. A hit or no answer forbids the retry, also with another card: it is asked once, at the first failure.
+async fn not_ours(app: &App, failure: &Failure, recovery: &mut Recovery) -> Result<Option<&'static str>, Unfinished> {
+    let (Some(customer), Some(card)) = (&failure.customer, &failure.payment_method) else {
+        return Ok(Some("it has no customer or no payment method that could be charged"));
     };
-    // A hit or no answer forbids the retry: these are asked once, at the first failure.
-    let owned = match app.stripe.checkout_owns(&failure.payment).await {
+    recovery.owned = match app.stripe.checkout_owns(&failure.payment).await {
         Ok(false) => app.stripe.stripe_invoice_owns(&failure.payment).await.unwrap_or(true),
         Ok(true) | Err(_) => true,
     };
-    if owned {
-        return Ok(Some(StopReason::NeedsClient));
+    if recovery.owned {
+        return Ok(Some("Checkout or a Stripe invoice collects it, or Stripe could not say"));
     }
-    let attached = match app.stripe.payment_method(card).await {
-        Ok(now) => now.customer.as_ref() == Some(customer),
-        Err(e) if e.class == Class::NotFound => false,
-        Err(e) => return Err(e.into()),
-    };
-    Ok((!attached).then_some(StopReason::NeedsClient))
+    if failure.payment_method_type.as_deref().is_some_and(|kind| kind != "card") {
+        return Ok(Some("its payment method is no card"));
+    }
+    match app.stripe.payment_method(card).await {
+        Ok(now) if now.kind != "card" => Ok(Some("its payment method is no card")),
+        Ok(now) if now.customer.as_ref() == Some(customer) => Ok(None),
+        Ok(_) => Ok(Some(DETACHED)),
+        Err(e) if e.class == Class::NotFound => Ok(Some(DETACHED)),
+        Err(e) => Err(e.into()),
+    }
 }
 
-/// Consent and autopay of the paying client, coverage of everybody concerned, and any autopay that is on.
-pub(super) fn client_forbids(app: &App, world: &World, payer: Option<&ClientId>, concerned: &[ClientId]) -> Option<StopReason> {
-    let retry = &app.policy.retry;
-    let clients = || concerned.iter().filter_map(|c| world.client(c));
-    let payer = payer.and_then(|p| world.client(p));
-    let consent = payer.map(|p| p.card_consent);
-    let revoked = clients().any(|c| c.card_consent == CardConsent::Revoked);
-    let not_given = consent == Some(CardConsent::Unknown) && retry.when_consent_unknown == WhenUnknown::Ask;
-    if revoked || not_given {
-        return Some(StopReason::Consent);
-    }
-    let charges = clients().any(|c| c.autopay == Autopay::On);
-    let not_known = payer.is_some_and(|p| p.autopay == Autopay::Unknown) && retry.when_autopay_unknown == WhenUnknown::Ask;
-    if charges || not_known {
-        return Some(StopReason::Autopay);
-    }
-    let barred = |c: &Coverage| matches!(c, Coverage::ThirdPartyBiller | Coverage::Medicaid | Coverage::Qmb);
-    clients().any(|c| barred(&c.coverage)).then_some(StopReason::Coverage)
-}
+const DETACHED: &str = "the card is not attached to the customer any more";
 
 /// An unknown decline code: no recovery, a person is asked.
 async fn unknown_decline(app: &App, failure: &Failure) -> Result<(), Unfinished> {
     let mut changes = Changes::new(app, app.now());
     let evidence = format!("the card was declined with a code that is not known: {}", code_of(failure));
-    let question = Question::new(Reason::UnknownDecline, steps(), evidence);
+    let question = Question::new(Reason::UnknownDecline, steps(None), evidence);
     changes.ask(Ask::about_payment(&failure.payment, question, "")).await?;
     changes.commit().await
 }
@@ -206,53 +154,77 @@ async fn unknown_decline(app: &App, failure: &Failure) -> Result<(), Unfinished>
 async fn only_a_review(app: &App, failure: &Failure, decision: &Decision) -> Result<(), Unfinished> {
     let mut changes = Changes::new(app, app.now());
     let evidence = format!("the card failed ({}) and is not tried again: {}", code_of(failure), decision.why);
-    let question = Question::new(Reason::CardFailed, steps(), evidence);
+    let question = Question::new(Reason::CardFailed, steps(None), evidence);
     changes.ask(Ask::about_payment(&failure.payment, question, "no invoices")).await?;
     changes.commit().await
 }
 
-fn code_of(failure: &Failure) -> &str {
-    failure.decline_code.as_deref().or(failure.code.as_deref()).unwrap_or("no code")
+/// The next sensible steps, the most sensible first.
+fn steps(stopped: Option<StopReason>) -> Vec<Answer> {
+    let first = match stopped {
+        Some(StopReason::HardDecline | StopReason::NeedsClient) | None => Answer::AskForCard,
+        Some(StopReason::Autopay | StopReason::OtherMoney | StopReason::Paid | StopReason::Changed) => Answer::Keep,
+        Some(StopReason::Canceled) => Answer::ReBill,
+        Some(StopReason::Consent | StopReason::Coverage | StopReason::Void | StopReason::Disputed) => Answer::CallClient,
+    };
+    let mut steps = vec![first];
+    for step in [Answer::AskForCard, Answer::CallClient, Answer::ReBill, Answer::WriteOff] {
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
+    steps
 }
 
-/// The next sensible steps: the client is asked for another card first.
-fn steps() -> Vec<Answer> {
-    vec![Answer::AskForCard, Answer::CallClient, Answer::ReBill, Answer::WriteOff]
+/// The next sensible step in words, for whoever opens the question.
+fn next_step(recovery: &Recovery) -> &'static str {
+    match recovery.stop_reason.filter(|_| recovery.state == RecoveryState::Stopped) {
+        None => "next: the card was tried as often as is sensible; ask the client for another card",
+        Some(StopReason::HardDecline) => "next: ask the client for another card; this one must not be tried again",
+        Some(StopReason::NeedsClient) => "next: ask the client to renew the card or to confirm the payment; a new card goes on by itself",
+        Some(StopReason::Consent) => "next: ask the client whether cards may be charged, and note it in the EHR",
+        Some(StopReason::Autopay) => "next: look whether the EHR charges the card by itself; nothing else, if it does",
+        Some(StopReason::Coverage) => "next: look in the EHR who is to be billed; this client's card is not charged",
+        Some(StopReason::OtherMoney) => "next: decide where the client's other payment belongs; this may be paid by it",
+        Some(StopReason::Changed) => "next: look at what is open now; the failed amount does not fit it any more",
+        Some(StopReason::Void) => "next: look whether another invoice replaced the void one",
+        Some(StopReason::Disputed) => "next: answer the dispute first",
+        Some(StopReason::Canceled) => "next: if it is still owed, bill it again in Stripe",
+        Some(StopReason::Paid) => "next: nothing, it is paid",
+    }
 }
 
 /// Another failure of a PaymentIntent whose recovery stands: the client tried himself, or it is the webhook of our own attempt.
-async fn again(
-    app: &App,
-    event: &Event,
-    failure: &Failure,
-    blocked: bool,
-    mut read: Read<StoredRecovery>,
-) -> Result<(), Unfinished> {
-    let recovery = &mut read.item.recovery;
-    let known = recovery.failure.charge == failure.charge || event.created < recovery.last_failed_at;
-    if known || recovery.state != RecoveryState::Waiting || recovery.open_attempt().is_some() {
+async fn again(app: &App, event: &Event, failure: &Failure, mut read: Read<StoredRecovery>) -> Result<(), Unfinished> {
+    if !read.item.recovery.is_news(failure, event.created) {
         return Ok(());
     }
-    recovery.failure = Failure { payment_method: recovery.payment_method.clone(), ..failure.clone() };
-    recovery.last_failed_at = event.created;
-    recovery.blocked = blocked;
-    let tell = recovery.turn(recovery.next(&app.policy, app.now()));
-    store_turn(app, Changes::new(app, app.now()), read, tell, None).await
+    let blocked = is_blocked(app, failure).await?;
+    let tell = read.item.recovery.failed_again(failure, blocked, event.created, &app.policy, app.now());
+    let mut changes = Changes::new(app, app.now());
+    attempt::release(app, &mut changes, &mut read).await?;
+    store_turn(app, changes, read, tell, None).await
 }
 
-/// Stores what a recovery came to; `tell`: a person is asked, with the whole history. The clients' versions are bumped when
+/// Stores what a recovery came to; `tell`: what a person is asked, with the whole history. The clients' versions are bumped when
 /// they were looked at.
 pub(super) async fn store_turn(
     app: &App,
     mut changes: Changes<'_>,
     read: Read<StoredRecovery>,
-    tell: bool,
+    tell: Tell,
     loaded: Option<&Loaded>,
 ) -> Result<(), Unfinished> {
     let recovery = &read.item.recovery;
-    if tell {
-        let mut question = Question::new(Reason::CardFailed, steps(), recovery.why.clone());
-        question.evidence.extend(history(recovery));
+    let reason = match tell {
+        Tell::Nothing => None,
+        Tell::CardFailed => Some(Reason::CardFailed),
+        Tell::UnknownDecline => Some(Reason::UnknownDecline),
+    };
+    if let Some(reason) = reason {
+        let mut question = Question::new(reason, steps(recovery.stop_reason), recovery.why.clone());
+        question.evidence.push(next_step(recovery).to_owned());
+        question.evidence.extend(history(app, recovery));
         let salt = format!("turn {}", recovery.turns);
         changes.ask(Ask::about_payment(recovery.payment(), question, &salt)).await?;
         crate::domain_event("recovery_stopped", recovery.payment().as_str(), recovery.failure.amount);
@@ -263,24 +235,25 @@ pub(super) async fn store_turn(
     let detail = format!("{} {}", recovery.state.as_str(), recovery.why);
     changes.audit("recovery", recovery.payment().as_str(), &detail);
     tracing::info!(payment.id = %recovery.payment(), state = recovery.state.as_str(), why = recovery.why, "recovery");
-    let _ = app;
     changes.unit.update(&read);
     changes.commit().await
 }
 
-/// Everything that happened, one sentence each.
-pub(crate) fn history(recovery: &Recovery) -> Vec<String> {
-    let first = format!("first failed at {}", recovery.first_failed_at);
-    let each = recovery.attempts.iter().map(|a| {
-        let how = match &a.outcome {
-            Outcome::Unknown => "its outcome is not known yet".to_owned(),
-            Outcome::Processing => "Stripe is still processing it".to_owned(),
-            Outcome::Succeeded => "it succeeded".to_owned(),
-            Outcome::Declined { code } => format!("declined: {code}"),
-            Outcome::Ended { status } => format!("ended: {status}"),
-        };
-        format!("attempt {} on {}: {how}", a.n, a.date)
-    });
-    let newest = format!("newest decline: {}", code_of(&recovery.failure));
+/// Everything that happened, one sentence each, in practice time.
+fn history(app: &App, recovery: &Recovery) -> Vec<String> {
+    let first = format!("first failed on {}", local_date(recovery.first_failed_at, &app.policy.time_zone));
+    let each = recovery.attempts.iter().map(|a| format!("attempt {} on {}: {}", a.n, a.date, outcome_words(&a.outcome)));
+    let newest = format!("newest decline: {}", recovery.code());
     [first].into_iter().chain(each).chain([newest]).collect()
+}
+
+/// How an attempt ended, in words.
+pub(crate) fn outcome_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Unknown => "its outcome is not known yet".to_owned(),
+        Outcome::Processing => "Stripe is still processing it".to_owned(),
+        Outcome::Succeeded => "it succeeded".to_owned(),
+        Outcome::Declined { code } => format!("declined: {code}"),
+        Outcome::Ended { status } => format!("ended: {status}"),
+    }
 }

@@ -4,7 +4,7 @@
 
 use crate::app::App;
 use crate::changes::{Ask, Changes, owners};
-use crate::dead_letters;
+use crate::{dead_letters, payouts};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
 use jiff::civil::Date;
@@ -236,6 +236,7 @@ impl Money {
             doing.waits_no_more = Some((payment.id().clone(), payment.decision.watch.clone()));
         }
         self.loaded.bump_all(&mut doing.changes.unit);
+        doing.changes.note_money_left(&self.row.item.payment);
         doing.changes.unit.update(&self.row);
         Ok(())
     }
@@ -390,6 +391,7 @@ async fn offered(doing: &mut Doing<'_>, read: &Read<StoredReview>, answer: &Answ
         Answer::Undo => undo(doing, read).await,
         // What a person does about it himself: the question is answered by it.
         Answer::Keep | Answer::AskForCard | Answer::CallClient => Ok(Ok(())),
+        Answer::OpeningPosted(account) => opening_posted(doing, account).await,
     }
 }
 
@@ -599,9 +601,21 @@ fn redrive(doing: &Doing<'_>, effect: &mut Effect) -> bool {
     given_up
 }
 
-/// `retry`: a write-back, a posting, an event or a message goes back to work.
+/// `opening_posted`: the clearing account was opened with Stripe's balance; payouts with older money may be posted now.
+async fn opening_posted(doing: &mut Doing<'_>, account: &str) -> Tried {
+    doing.changes.unit.put(&payouts::opening_fact(account));
+    doing.tasks.extend(payouts::waiting_for_opening(doing.app).await?);
+    Ok(Ok(()))
+}
+
+/// `retry`: a write-back, a posting, an event, a message or a payout goes back to work.
 async fn retry(doing: &mut Doing<'_>, read: &Read<StoredReview>) -> Tried {
     let review = &read.item.review;
+    if review.question.reason == Reason::PayoutDrift {
+        doing.tasks.push(Task::PayoutV1 { payout: review.subject.clone() });
+        doing.stays_open = true; // It closes when the payout ties out.
+        return Ok(Ok(()));
+    }
     let place = row_named(review.about.as_deref());
     if let Some(place) = &place {
         match doing.app.store.write_back(place).await? {

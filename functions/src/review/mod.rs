@@ -4,6 +4,7 @@
 
 pub mod answers;
 pub mod page;
+mod payouts;
 pub mod session;
 mod show;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use super::answers::{Answered, Chosen, answer, move_allocations, take_back};
 use super::session::{COOKIE, SESSION_S, Session, Sessions};
+use super::payouts;
 use super::show::{self, Again, Message};
 use crate::app::App;
 use crate::failure::Unfinished;
@@ -184,6 +185,9 @@ async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<
             get_review(app, &session, &id).await
         };
     }
+    if method == "GET" && (path == "/payouts" || path.starts_with("/payouts/")) {
+        return get_payouts(app, request, path).await;
+    }
     if let Some(id) = path.strip_prefix("/payments/").and_then(|id| PaymentId::parse(id).ok()) {
         return if method == "POST" {
             post_payment(app, &session, &id, fields).await
@@ -192,6 +196,17 @@ async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<
         };
     }
     Ok(PageResponse::not_found())
+}
+
+/// The list of payouts, or one of them.
+async fn get_payouts(app: &App, request: &PageRequest, path: &str) -> Result<PageResponse, Unfinished> {
+    let Some(id) = path.strip_prefix("/payouts/") else {
+        let list = payouts::list(app, request.parameter("after").as_deref()).await?;
+        return Ok(PageResponse::page(200, &list));
+    };
+    let from = request.parameter("from").and_then(|n| n.parse().ok()).unwrap_or(1);
+    let page = payouts::payout(app, id, from).await?;
+    Ok(page.map_or_else(PageResponse::not_found, |page| PageResponse::page(200, &page)))
 }
 
 fn signed_out() -> PageResponse {

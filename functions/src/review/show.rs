@@ -18,7 +18,7 @@ use vesper_core::ids::{ClientId, InvoiceId, PaymentId};
 use vesper_core::matching::open::standing;
 use vesper_core::money::{Currency, Minor};
 use vesper_core::payment::{Payment, PaymentState};
-use vesper_core::review::{Answer, Review, Status};
+use vesper_core::review::{Answer, Reason, Review, Status};
 use vesper_core::world::InvoiceFile;
 
 /// How many reviews one page lists.
@@ -58,8 +58,8 @@ pub(super) struct ListPage {
 
 /// A name and what stands behind it.
 pub(super) struct Fact {
-    name: &'static str,
-    value: String,
+    pub name: &'static str,
+    pub value: String,
 }
 
 /// A row of a table of invoices.
@@ -106,6 +106,7 @@ pub(super) struct ReviewPage {
     problem: Option<String>,
     facts: Vec<Fact>,
     payment: Option<String>,
+    payout: Option<String>,
     evidence: Vec<String>,
     candidates: Vec<InvoiceLine>,
     rivals: Vec<InvoiceLine>,
@@ -114,17 +115,17 @@ pub(super) struct ReviewPage {
 }
 
 /// A table of texts; the first cell of each row heads it.
-struct Table {
-    caption: &'static str,
-    heads: &'static [&'static str],
-    rows: Vec<Vec<String>>,
+pub(super) struct Table {
+    pub caption: &'static str,
+    pub heads: &'static [&'static str],
+    pub rows: Vec<Vec<String>>,
 }
 
 /// A link to a review.
-struct ReviewLink {
-    id: String,
-    text: &'static str,
-    state: String,
+pub(super) struct ReviewLink {
+    pub id: String,
+    pub text: &'static str,
+    pub state: String,
 }
 
 /// One payment.
@@ -343,6 +344,7 @@ pub(super) async fn review(
         problem: again.problem,
         facts: review_facts(app, review, payment.as_ref(), &names),
         payment: payment.as_ref().map(|p| p.id().to_string()),
+        payout: about_payout(review.question.reason).then(|| review.subject.clone()),
         evidence,
         candidates: invoices.lines(&ids, &names),
         rivals: invoices.lines(&rivals, &names),
@@ -352,6 +354,11 @@ pub(super) async fn review(
     };
     names.note(who, review.id.as_str()).await?;
     Ok(page)
+}
+
+/// Whether a review's subject is a payout (contracts/export.md).
+const fn about_payout(reason: Reason) -> bool {
+    matches!(reason, Reason::PayoutDrift | Reason::PayoutManual | Reason::PayoutOpening)
 }
 
 fn review_facts(app: &App, review: &Review, payment: Option<&Payment>, names: &Names<'_>) -> Vec<Fact> {
@@ -550,7 +557,7 @@ fn taken_words(taken: &vesper_core::movement::Taken, currency: Currency, number:
     each.chain(rest).collect::<Vec<_>>().join(", ")
 }
 
-fn posting_row(row: &StoredPosting, currency: Currency) -> Vec<String> {
+pub(super) fn posting_row(row: &StoredPosting, currency: Currency) -> Vec<String> {
     let lines = row.lines.iter().map(|(account, m)| {
         let side = if m.is_positive() { "debit" } else { "credit" };
         format!("{side} {account} {}", words::amount(if m.is_positive() { *m } else { m.negated() }, currency))
@@ -571,13 +578,17 @@ async fn reviews(app: &App, id: &PaymentId, allocations: &[&StoredAllocation]) -
     for effect in allocations.iter().filter_map(|a| a.effect.as_ref()) {
         found.extend(app.store.reviews_about(effect.id.as_str()).await?);
     }
-    let link = |review: &Review| ReviewLink {
+    Ok(found.iter().map(|r| review_link(app, &r.item.review)).collect())
+}
+
+/// A link to a review, with its state.
+pub(super) fn review_link(app: &App, review: &Review) -> ReviewLink {
+    ReviewLink {
         id: review.id.to_string(),
         text: words::reason(review.question.reason),
         state: match review.status {
             Status::Open => format!("open since {}", date(app, review.opened_at)),
             Status::Resolved => format!("closed: {}", review.resolution.as_deref().unwrap_or("answered")),
         },
-    };
-    Ok(found.iter().map(|r| link(&r.item.review)).collect())
+    }
 }

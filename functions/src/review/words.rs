@@ -172,5 +172,6 @@ pub(super) fn label(
         Answer::Keep => "Keep it as it is".to_owned(),
         Answer::AskForCard => "I ask the client for another card".to_owned(),
         Answer::CallClient => "I call the client".to_owned(),
+        Answer::OpeningPosted(account) => format!("The opening entry of account {account} stands in the books"),
     }
 }

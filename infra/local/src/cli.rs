@@ -88,7 +88,7 @@ pub struct Demo {
     after_help = "EXAMPLE\n  vesper backtest --config practice.toml --ehr ehr.jsonl --events events.jsonl --out decisions.jsonl"
 )]
 pub struct Backtest {
-    /// The practice's settings; [practice] is enough
+    /// The practice's settings; the section `[practice]` is enough
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// The EHR's records (client, invoice, payment), sorted by observed_at

@@ -11,6 +11,7 @@ pub mod matching;
 pub mod money;
 pub mod movement;
 pub mod payment;
+pub mod payout;
 pub mod policy;
 pub mod posting;
 pub mod records;

@@ -2,12 +2,13 @@
 //!
 //! Must not: know account numbers of QuickBooks, or anything of a client.
 
-use crate::ids::{PaymentId, PostingId};
+use crate::ids::PostingId;
 use crate::money::Minor;
 use crate::records::Category;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 /// A place in the books, by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -124,7 +125,7 @@ impl Lines {
 
     /// A posting of these lines; None when nothing moves.
     #[must_use]
-    pub fn entry(self, id: PostingId, subject: &PaymentId, date: Date) -> Option<Posting> {
+    pub fn entry(self, id: PostingId, subject: &impl Display, date: Date) -> Option<Posting> {
         let lines: Vec<Line> =
             self.0.into_iter().filter(|(_, m)| !m.is_zero()).map(|(account, amount)| Line { account, amount }).collect();
         if lines.is_empty() {

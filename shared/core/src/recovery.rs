@@ -1,15 +1,27 @@
-//! Recovery of failed cards (design.md section 5): which declines are tried again, and when. Pure: no clock, no I/O.
+//! Recovery of failed cards (design.md section 5): the retry ladder of one failed PaymentIntent, from its first failure to its end.
+//! Pure: no clock, no I/O. `ladder` says which declines are tried again and when, `guard` whether a card may be charged now.
 //!
-//! Must not: charge anything, or look at an invoice. The guard does, immediately before each attempt.
+//! Must not: charge anything, or read anything.
+
+pub mod guard;
+pub mod ladder;
+
+pub use guard::{GuardFacts, GuardVerdict, InvoiceNow, OtherMoney, guard};
+pub use ladder::{Decline, History, NextRetry, Rung, classify, decide_next_retry};
 
 use crate::event::Failure;
 use crate::ids::{CustomerId, InvoiceId, PaymentId};
 use crate::money::Minor;
-use crate::policy::{Policy, RetryPolicy};
-use jiff::civil::{Date, Weekday};
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use crate::policy::Policy;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// So long after an attempt was recorded a repeat under its key is safe, in seconds: Stripe keeps a key for at least 24 hours
+/// (facts/stripe.md section 4).
+const KEY_SAFE_S: i64 = 23 * 3600;
+/// At most so many notes are kept of one recovery; the oldest but the first go.
+const NOTES_MAX: usize = 60;
 
 /// Why a recovery ended without success: the closed list of contracts/export.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,171 +69,6 @@ impl StopReason {
             StopReason::Canceled => "canceled",
         }
     }
-}
-
-/// What a decline means for the next try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decline {
-    /// Never with this card.
-    Hard,
-    /// The client must act.
-    NeedsClient,
-    /// May be tried again, at the earliest after so many seconds.
-    Retry {
-        /// The network's minimum wait, in seconds.
-        wait_s: i64,
-        /// The account was short of money: a payday is a better day.
-        short_of_money: bool,
-    },
-    /// A code nobody knows: a person is asked, never a blind retry.
-    Unknown,
-}
-
-const HOUR_S: i64 = 3600;
-const DAY_S: i64 = 24 * HOUR_S;
-
-/// What a failure means: advice_code first, then network_advice_code, then decline_code (or code). The lists are those of
-/// design.md section 5; the waits those of facts/stripe.md section 4. `blocked`: Radar's outcome says so.
-#[must_use]
-pub fn classify(failure: &Failure, blocked: bool) -> Decline {
-    let code = failure.decline_code.as_deref().or(failure.code.as_deref());
-    let short_of_money = code == Some("insufficient_funds");
-    let wait_s = failure.network_advice_code.as_deref().and_then(network_wait_s).unwrap_or(0);
-    let retry = Decline::Retry { wait_s, short_of_money };
-    if blocked {
-        return Decline::Hard;
-    }
-    match failure.advice_code.as_deref() {
-        Some("do_not_try_again") => return Decline::Hard,
-        Some("confirm_card_data") => return Decline::NeedsClient,
-        Some("try_again_later") => return retry,
-        Some(_) => return Decline::Unknown,
-        None => {}
-    }
-    match failure.network_advice_code.as_deref() {
-        Some("03" | "21" | "22" | "42") => return Decline::Hard,
-        Some("01" | "04" | "40" | "41" | "43") => return Decline::NeedsClient,
-        Some(code) if network_wait_s(code).is_some() => return retry,
-        Some(_) => return Decline::Unknown,
-        None => {}
-    }
-    code.map_or(Decline::Unknown, |code| by_code(code, retry))
-}
-
-/// The network's minimum waits (facts/stripe.md section 4, MAC 02 and 24 to 30), in seconds.
-fn network_wait_s(code: &str) -> Option<i64> {
-    Some(match code {
-        "02" => 72 * HOUR_S,
-        "24" => HOUR_S,
-        "25" => DAY_S,
-        "26" => 2 * DAY_S,
-        "27" => 4 * DAY_S,
-        "28" => 6 * DAY_S,
-        "29" => 8 * DAY_S,
-        "30" => 10 * DAY_S,
-        _ => return None,
-    })
-}
-
-fn by_code(code: &str, retry: Decline) -> Decline {
-    match code {
-        "lost_card" | "stolen_card" | "pickup_card" | "restricted_card" | "fraudulent" | "merchant_blacklist" => Decline::Hard,
-        "stop_payment_order" | "security_violation" | "transaction_not_allowed" | "not_permitted" => Decline::Hard,
-        "service_not_allowed" | "testmode_decline" => Decline::Hard,
-        "authentication_required" | "expired_card" | "new_account_information_available" => Decline::NeedsClient,
-        "card_not_supported" | "currency_not_supported" => Decline::NeedsClient,
-        "insufficient_funds" | "generic_decline" | "do_not_honor" | "call_issuer" | "no_action_taken" => retry,
-        "card_velocity_exceeded" | "withdrawal_count_limit_exceeded" | "processing_error" | "issuer_not_available" => retry,
-        "reenter_transaction" | "approve_with_id" | "try_again_later" => retry,
-        code if code.starts_with("revocation_of_") => Decline::Hard,
-        code if code.starts_with("incorrect_") || code.starts_with("invalid_") => Decline::NeedsClient,
-        _ => Decline::Unknown,
-    }
-}
-
-/// What is to be done about a failed card next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NextRetry {
-    /// An attempt, at this time.
-    At {
-        /// When; in the past: now.
-        time: Timestamp,
-        /// Which rung, and why then. One sentence.
-        why: String,
-    },
-    /// No more attempts with this card.
-    Stop(StopReason),
-    /// Every rung is used or lost.
-    Exhausted,
-    /// Nobody knows the decline: a person is asked.
-    UnknownDecline,
-}
-
-/// What was tried so far.
-#[derive(Clone, Debug)]
-pub struct History<'h> {
-    /// When the first failed event was created: the ladder counts from its practice-local day.
-    pub first_failed_at: Timestamp,
-    /// Practice-local days of our own attempts.
-    pub attempted_on: &'h [Date],
-    /// When the newest failure happened: minimum waits count from here.
-    pub last_failed_at: Timestamp,
-}
-
-/// When a failed card is tried next (design.md section 5).
-#[must_use]
-pub fn decide_next_retry(history: &History<'_>, decline: Decline, policy: &Policy, now: Timestamp) -> NextRetry {
-    let (wait_s, short_of_money) = match decline {
-        Decline::Hard => return NextRetry::Stop(StopReason::HardDecline),
-        Decline::NeedsClient => return NextRetry::Stop(StopReason::NeedsClient),
-        Decline::Unknown => return NextRetry::UnknownDecline,
-        Decline::Retry { wait_s, short_of_money } => (wait_s, short_of_money),
-    };
-    let zone = &policy.time_zone;
-    let today = local_date(now, zone);
-    let earliest = history.last_failed_at.saturating_add(SignedDuration::from_secs(wait_s)).unwrap_or(Timestamp::MAX);
-    for (rung, date) in rungs(history, short_of_money, &policy.retry, zone) {
-        if date < today || history.attempted_on.contains(&date) {
-            continue; // The day has passed, or this day has had its attempt: the rung is lost, not made up.
-        }
-        let Some(time) = at_practice_time(date, &policy.retry, zone) else { continue };
-        let time = time.max(earliest);
-        if local_date(time, zone) == date {
-            return NextRetry::At { time, why: format!("rung {rung} of {}", policy.retry.days.len()) };
-        }
-    }
-    NextRetry::Exhausted
-}
-
-fn local_date(at: Timestamp, zone: &TimeZone) -> Date {
-    at.to_zoned(zone.clone()).date()
-}
-
-/// The rungs with their days: two on one day are one, the second is lost.
-fn rungs(history: &History<'_>, short_of_money: bool, retry: &RetryPolicy, zone: &TimeZone) -> Vec<(usize, Date)> {
-    let first = local_date(history.first_failed_at, zone);
-    let mut found: Vec<(usize, Date)> = Vec::new();
-    for (place, days) in retry.days.iter().enumerate() {
-        let Ok(own) = first.checked_add(i64::from(*days).days()) else { continue };
-        let date = if short_of_money { payday(own, retry.payday_shift_days) } else { own };
-        if found.iter().all(|(_, d)| *d != date) {
-            found.push((place.saturating_add(1), date));
-        }
-    }
-    found.sort_by_key(|(_, d)| *d);
-    found
-}
-
-/// The next of {1st, 15th, Friday} from this day on, if it is near enough; else the day itself.
-fn payday(own: Date, shift_days: u8) -> Date {
-    let is_payday = |d: &Date| matches!(d.day(), 1 | 15) || d.weekday() == Weekday::Friday;
-    let near = (0..=i64::from(shift_days)).filter_map(|n| own.checked_add(n.days()).ok());
-    near.into_iter().find(is_payday).unwrap_or(own)
-}
-
-fn at_practice_time(date: Date, retry: &RetryPolicy, zone: &TimeZone) -> Option<Timestamp> {
-    // A time that daylight saving skips is read as the same distance after the gap; one that comes twice, as the first.
-    zone.to_ambiguous_zoned(date.to_datetime(retry.at)).compatible().ok().map(|z| z.timestamp())
 }
 
 /// Where a recovery stands.
@@ -294,6 +141,63 @@ pub struct Attempt {
     pub outcome: Outcome,
 }
 
+/// What happened at a moment, or from then until later, in one sentence without personal data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// When it was first so.
+    pub at: Timestamp,
+    /// When it was last so.
+    pub until: Timestamp,
+    /// What.
+    pub what: String,
+}
+
+/// A card that Stripe told of, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCard {
+    /// The payment method, `pm_...`.
+    pub payment_method: String,
+    /// The event's `created`.
+    pub at: Timestamp,
+}
+
+/// What a person is to be told after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// Nothing.
+    Nothing,
+    /// Review `card_failed`.
+    CardFailed,
+    /// Review `unknown_decline`.
+    UnknownDecline,
+}
+
+/// What became of an attempt whose answer did not come, as Stripe shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The card was charged.
+    Succeeded,
+    /// Stripe is at it.
+    Processing,
+    /// It was made, and declined.
+    Declined,
+    /// It was never made.
+    NeverMade,
+    /// It ended in another way.
+    Ended(StopReason),
+}
+
+/// What became of news of a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rearmed {
+    /// It changes nothing.
+    Ignored,
+    /// An attempt is under way: it is taken when that has ended.
+    Kept,
+    /// The ladder goes on with it, as far as something of it is left.
+    Taken(Tell),
+}
+
 /// The retry ladder of one failed PaymentIntent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {
@@ -325,9 +229,76 @@ pub struct Recovery {
     pub shadow: bool,
     /// Counts what happened, so that each stop may be asked about once.
     pub turns: u32,
+    /// The rung that is waited for, or was last.
+    #[serde(default)]
+    pub rung: Option<Rung>,
+    /// Checkout or a Stripe invoice owns the PaymentIntent, or nobody could say: no card may be charged for it, not a new one either.
+    #[serde(default)]
+    pub owned: bool,
+    /// A card that was told of while an attempt was under way.
+    #[serde(default)]
+    pub new_card: Option<NewCard>,
+    /// The card that re-armed the ladder last.
+    #[serde(default)]
+    pub rearmed: Option<NewCard>,
+    /// What happened, oldest first: why a card was or was not charged.
+    #[serde(default)]
+    pub notes: Vec<Note>,
+}
+
+impl Attempt {
+    /// What became of it, from the PaymentIntent as it is now. Another charge than before it, or that Stripe had been at it, shows
+    /// that it was made.
+    #[must_use]
+    pub fn shown(&self, intent_status: &str, latest_charge: Option<&str>) -> Shown {
+        let made = latest_charge != self.charge_before.as_deref() || self.outcome == Outcome::Processing;
+        match intent_status {
+            "succeeded" => Shown::Succeeded,
+            "processing" | "requires_capture" => Shown::Processing,
+            "requires_payment_method" if made => Shown::Declined,
+            "requires_payment_method" | "requires_confirmation" => Shown::NeverMade,
+            "canceled" => Shown::Ended(StopReason::Canceled),
+            _ => Shown::Ended(StopReason::NeedsClient),
+        }
+    }
+
+    /// Whether it may be made again under its key: on its own practice day, while Stripe still keeps the key.
+    #[must_use]
+    pub fn may_be_repeated(&self, today: Date, now: Timestamp) -> bool {
+        self.date == today && now.duration_since(self.at) < SignedDuration::from_secs(KEY_SAFE_S)
+    }
 }
 
 impl Recovery {
+    /// A recovery at its first failure, before anything is decided. `at`: the failed event's `created`.
+    #[must_use]
+    pub fn new(failure: Failure, at: Timestamp, blocked: bool, invoices: Vec<(InvoiceId, Minor)>, shadow: bool) -> Recovery {
+        let mut recovery = Recovery {
+            payment_method: failure.payment_method.clone(),
+            failure,
+            first_failed_at: at,
+            last_failed_at: at,
+            blocked,
+            invoices,
+            attempts: Vec::new(),
+            state: RecoveryState::Waiting,
+            stop_reason: None,
+            next_at: None,
+            why: String::new(),
+            claims: false,
+            shadow,
+            turns: 0,
+            rung: None,
+            owned: false,
+            new_card: None,
+            rearmed: None,
+            notes: Vec::new(),
+        };
+        let what = format!("the card was declined: {}", recovery.code());
+        recovery.note(at, what);
+        recovery
+    }
+
     /// The failed PaymentIntent.
     #[must_use]
     pub fn payment(&self) -> &PaymentId {
@@ -340,53 +311,240 @@ impl Recovery {
         self.failure.customer.as_ref()
     }
 
+    /// The newest decline's code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        code_of(&self.failure)
+    }
+
     /// The attempt whose outcome is not known yet.
     #[must_use]
     pub fn open_attempt(&self) -> Option<&Attempt> {
         self.attempts.last().filter(|a| matches!(a.outcome, Outcome::Unknown | Outcome::Processing))
     }
 
+    /// Notes what happened; the same once more only says until when.
+    pub fn note(&mut self, at: Timestamp, what: impl Into<String>) {
+        let what = what.into();
+        match self.notes.last_mut() {
+            Some(last) if last.what == what => last.until = last.until.max(at),
+            _ => self.notes.push(Note { at, until: at, what }),
+        }
+        if self.notes.len() > NOTES_MAX {
+            self.notes.remove(1);
+        }
+    }
+
     /// What comes next after the newest failure.
     #[must_use]
     pub fn next(&self, policy: &Policy, now: Timestamp) -> NextRetry {
         let attempted_on: Vec<Date> = self.attempts.iter().map(|a| a.date).collect();
-        let history = History {
-            first_failed_at: self.first_failed_at,
-            attempted_on: &attempted_on,
-            last_failed_at: self.last_failed_at,
-        };
+        let today = ladder::local_date(now, &policy.time_zone);
+        let gone = self.rung.map_or(0, |rung| {
+            let over = rung.on < today || attempted_on.contains(&rung.on);
+            if over { rung.n } else { rung.n.saturating_sub(1) }
+        });
+        let history =
+            History { first_failed_at: self.first_failed_at, attempted_on: &attempted_on, last_failed_at: self.last_failed_at, gone };
         decide_next_retry(&history, classify(&self.failure, self.blocked), policy, now)
     }
 
-    /// Takes what comes next. True when it ended by it and a person is to be told.
-    pub fn turn(&mut self, next: NextRetry) -> bool {
-        self.turns = self.turns.saturating_add(1);
+    /// Takes what comes next.
+    pub fn turn(&mut self, next: NextRetry, now: Timestamp) -> Tell {
         match next {
-            NextRetry::At { time, why } => {
+            NextRetry::At { time, rung, why } => {
+                self.turns = self.turns.saturating_add(1);
                 self.state = RecoveryState::Waiting;
                 self.stop_reason = None;
                 self.next_at = Some(time);
+                self.rung = Some(rung);
+                self.note(now, format!("waits for {why}, on {}", rung.on));
                 self.why = why;
-                false
+                Tell::Nothing
             }
-            NextRetry::Stop(reason) => self.stop(reason),
-            NextRetry::UnknownDecline => self.stop(StopReason::NeedsClient),
+            NextRetry::Stop(StopReason::HardDecline) => self.stop(StopReason::HardDecline, "this card must not be tried again", now),
+            NextRetry::Stop(reason) => self.stop(reason, "only the client can mend it", now),
+            NextRetry::UnknownDecline => {
+                self.stop(StopReason::NeedsClient, "the card was declined with a code that is not known", now);
+                Tell::UnknownDecline
+            }
             NextRetry::Exhausted => {
+                self.turns = self.turns.saturating_add(1);
                 self.state = RecoveryState::Exhausted;
+                self.stop_reason = None;
                 self.next_at = None;
                 "every rung is used or lost".clone_into(&mut self.why);
-                true
+                self.note(now, "exhausted: every rung is used or lost");
+                Tell::CardFailed
             }
         }
     }
 
-    /// Ends it. True when a person is to be told: not when it was paid.
-    pub fn stop(&mut self, reason: StopReason) -> bool {
+    /// Ends it. A person is told, but not when it was paid.
+    pub fn stop(&mut self, reason: StopReason, why: &str, now: Timestamp) -> Tell {
+        self.turns = self.turns.saturating_add(1);
         self.state = RecoveryState::Stopped;
         self.stop_reason = Some(reason);
         self.next_at = None;
-        self.why = format!("stopped: {}", reason.as_str());
-        reason != StopReason::Paid
+        self.why = format!("stopped ({}): {why}", reason.as_str());
+        self.note(now, self.why.clone());
+        if reason == StopReason::Paid { Tell::Nothing } else { Tell::CardFailed }
+    }
+
+    /// Looks again at that time; the rung is kept, and lost by itself at the end of its practice day.
+    pub fn hold(&mut self, until: Timestamp, why: &str, now: Timestamp) {
+        self.next_at = Some(until);
+        why.clone_into(&mut self.why);
+        self.note(now, why);
+    }
+
+    // ---------------------------------------------------------------- attempts
+
+    /// Records an attempt before it is made. None, and nothing recorded: there is no card, an attempt is open, or the day has had one.
+    pub fn begin(&mut self, now: Timestamp, today: Date, charge_before: Option<String>, lease_until: Timestamp) -> Option<u32> {
+        let taken = self.open_attempt().is_some() || self.attempts.iter().any(|a| a.date == today);
+        let payment_method = self.payment_method.clone().filter(|_| !taken)?;
+        let n = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.attempts.push(Attempt {
+            n,
+            at: now,
+            date: today,
+            key: format!("vesper-retry-{}-{n}", self.payment()),
+            payment_method,
+            amount: self.failure.amount,
+            charge_before,
+            outcome: Outcome::Unknown,
+        });
+        self.next_at = Some(lease_until);
+        "an attempt is being made".clone_into(&mut self.why);
+        self.note(now, format!("attempt {n}: the guard found nothing against it, the card is charged"));
+        Some(n)
+    }
+
+    fn set_outcome(&mut self, outcome: Outcome) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.outcome = outcome;
+        }
+    }
+
+    /// The attempt charged the card.
+    pub fn succeed(&mut self, now: Timestamp, look_at: Timestamp) {
+        self.set_outcome(Outcome::Succeeded);
+        self.turns = self.turns.saturating_add(1);
+        self.state = RecoveryState::Recovered;
+        self.stop_reason = None;
+        self.new_card = None;
+        self.next_at = Some(look_at);
+        "an attempt succeeded".clone_into(&mut self.why);
+        self.note(now, "the card was charged");
+    }
+
+    /// Stripe is still at the attempt.
+    pub fn process(&mut self, now: Timestamp, look_at: Timestamp) {
+        self.set_outcome(Outcome::Processing);
+        self.hold(look_at, "Stripe is processing an attempt", now);
+    }
+
+    /// The attempt was declined: the next rung, or the end of the ladder.
+    pub fn decline(&mut self, failure: &Failure, blocked: bool, policy: &Policy, now: Timestamp) -> Tell {
+        self.set_outcome(Outcome::Declined { code: code_of(failure).to_owned() });
+        self.take_failure(failure, blocked, now);
+        self.note(now, format!("declined: {}", code_of(failure)));
+        self.go_on(policy, now)
+    }
+
+    /// The attempt was never made and its time is over.
+    pub fn never_made(&mut self, policy: &Policy, now: Timestamp) -> Tell {
+        self.set_outcome(Outcome::Ended { status: "never made".to_owned() });
+        self.note(now, "the attempt was never made, and its day is over");
+        self.go_on(policy, now)
+    }
+
+    /// The attempt ended otherwise, and the recovery with it, unless a new card was told of meanwhile.
+    pub fn end(&mut self, status: &str, reason: StopReason, why: &str, policy: &Policy, now: Timestamp) -> Tell {
+        self.set_outcome(Outcome::Ended { status: status.to_owned() });
+        let tell = self.stop(reason, why, now);
+        if reason == StopReason::NeedsClient { self.take_kept_card(policy, now).unwrap_or(tell) } else { tell }
+    }
+
+    fn go_on(&mut self, policy: &Policy, now: Timestamp) -> Tell {
+        let next = self.next(policy, now);
+        let tell = self.turn(next, now);
+        self.take_kept_card(policy, now).unwrap_or(tell)
+    }
+
+    // ---------------------------------------------------------------- news
+
+    /// Whether a failed event tells anything new: not the webhook of an attempt of ours, no redelivery, not while an attempt is under
+    /// way (its own answer says more), and not of another card than the one that is charged.
+    #[must_use]
+    pub fn is_news(&self, failure: &Failure, created: Timestamp) -> bool {
+        let known = match &failure.charge {
+            Some(_) => failure.charge == self.failure.charge || created < self.last_failed_at,
+            None => created <= self.last_failed_at,
+        };
+        let other_card = failure.payment_method.is_some() && failure.payment_method != self.payment_method;
+        !known && !other_card && self.state == RecoveryState::Waiting && self.open_attempt().is_none()
+    }
+
+    /// The client tried the same card himself, and it was declined again.
+    pub fn failed_again(&mut self, failure: &Failure, blocked: bool, created: Timestamp, policy: &Policy, now: Timestamp) -> Tell {
+        self.take_failure(failure, blocked, created);
+        self.note(created, format!("the client's own try was declined: {}", code_of(failure)));
+        let next = self.next(policy, now);
+        self.turn(next, now)
+    }
+
+    /// Only the decline is new: what the PaymentIntent is for, and how much, stays as it was at the first failure.
+    fn take_failure(&mut self, newer: &Failure, blocked: bool, at: Timestamp) {
+        let failure = &mut self.failure;
+        failure.charge.clone_from(&newer.charge);
+        failure.code.clone_from(&newer.code);
+        failure.decline_code.clone_from(&newer.decline_code);
+        failure.advice_code.clone_from(&newer.advice_code);
+        failure.network_advice_code.clone_from(&newer.network_advice_code);
+        self.blocked = blocked;
+        self.last_failed_at = at;
+    }
+
+    /// A new or renewed card of the customer: what is left of the ladder goes on with it. Not when the recovery ended for another
+    /// reason than `needs_client`, nor when the event is older than the newest failure or was heard before.
+    pub fn rearm(&mut self, card: &NewCard, policy: &Policy, now: Timestamp) -> Rearmed {
+        let late = card.at.as_second() < self.last_failed_at.as_second() || self.rearmed.as_ref() == Some(card);
+        if late || self.owned || self.invoices.is_empty() || !self.is_rearmed_by_a_card() {
+            return Rearmed::Ignored;
+        }
+        if self.open_attempt().is_some() {
+            self.new_card = Some(card.clone());
+            self.note(now, "a new card was told of while an attempt was under way");
+            return Rearmed::Kept;
+        }
+        if self.state == RecoveryState::Waiting && self.payment_method.as_ref() == Some(&card.payment_method) {
+            return Rearmed::Ignored;
+        }
+        Rearmed::Taken(self.take_card(card.clone(), policy, now))
+    }
+
+    fn take_kept_card(&mut self, policy: &Policy, now: Timestamp) -> Option<Tell> {
+        let card = self.new_card.take()?;
+        let other = self.payment_method.as_ref() != Some(&card.payment_method);
+        let wanted = self.is_rearmed_by_a_card() && (other || self.state == RecoveryState::Stopped);
+        wanted.then(|| self.take_card(card, policy, now))
+    }
+
+    fn take_card(&mut self, card: NewCard, policy: &Policy, now: Timestamp) -> Tell {
+        self.payment_method = Some(card.payment_method.clone());
+        self.note(now, format!("re-armed by the card {}", card.payment_method));
+        self.rearmed = Some(card);
+        // The decline was the old card's: the new one may be tried on the next rung.
+        self.failure.payment_method.clone_from(&self.payment_method);
+        self.failure.code = None;
+        self.failure.decline_code = Some("try_again_later".to_owned());
+        self.failure.advice_code = None;
+        self.failure.network_advice_code = None;
+        self.blocked = false;
+        let next = self.next(policy, now);
+        self.turn(next, now)
     }
 
     /// Whether a new card re-arms it: it waits, or only the client could mend it.
@@ -398,4 +556,24 @@ impl Recovery {
             RecoveryState::Recovered | RecoveryState::Exhausted => false,
         }
     }
+
+    /// The PaymentIntent succeeded. Our open attempt did it, else the client. False when that was known. `look_at`: when the claims
+    /// of a recovered one are looked at.
+    pub fn paid(&mut self, now: Timestamp, look_at: Timestamp) -> bool {
+        if self.state == RecoveryState::Recovered || self.stop_reason == Some(StopReason::Paid) {
+            return false;
+        }
+        if self.open_attempt().is_some() {
+            self.succeed(now, look_at);
+        } else {
+            self.stop(StopReason::Paid, "the client paid this PaymentIntent", now);
+        }
+        true
+    }
+}
+
+/// The decline's code: decline_code, else code.
+#[must_use]
+pub fn code_of(failure: &Failure) -> &str {
+    failure.decline_code.as_deref().or(failure.code.as_deref()).unwrap_or("no code")
 }

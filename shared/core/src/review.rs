@@ -109,6 +109,8 @@ pub enum Answer {
     AskForCard,
     /// The client is called.
     CallClient,
+    /// The opening entry of this account of the books is posted (design.md section 3, go_live). `opening_posted:91`
+    OpeningPosted(String),
 }
 
 /// Text that is no answer.
@@ -151,6 +153,8 @@ fn invoices_from(parts: Vec<(String, Minor)>) -> Result<Vec<(InvoiceId, Minor)>,
     parts.into_iter().map(|(id, m)| Ok((InvoiceId::parse(&id).map_err(|_| BadAnswer)?, m))).collect()
 }
 
+/// The longest id of an account that an answer may name, in bytes.
+const ACCOUNT_BYTES_MAX: usize = 100;
 /// What stands for the unapplied part in a `take_back` answer; no invoice can be called that, ids are escaped.
 const UNAPPLIED: &str = "=unapplied";
 
@@ -170,6 +174,10 @@ impl Answer {
             "ask_for_card" => return Ok(Answer::AskForCard),
             "call_client" => return Ok(Answer::CallClient),
             _ => {}
+        }
+        if let Some(account) = text.strip_prefix("opening_posted:") {
+            let fits = !account.is_empty() && account.len() <= ACCOUNT_BYTES_MAX && !account.chars().any(char::is_control);
+            return if fits { Ok(Answer::OpeningPosted(account.to_owned())) } else { Err(BadAnswer) };
         }
         if let Some(list) = text.strip_prefix("apply:") {
             return Ok(Answer::Apply(invoices_from(shares_from(list)?)?));
@@ -201,6 +209,7 @@ impl fmt::Display for Answer {
             Answer::Keep => f.write_str("keep"),
             Answer::AskForCard => f.write_str("ask_for_card"),
             Answer::CallClient => f.write_str("call_client"),
+            Answer::OpeningPosted(account) => write!(f, "opening_posted:{account}"),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! The records are applied the same way in both, so both decide alike.
 //! Must not: decide anything.
 
+pub mod compact;
+mod few;
 mod packed;
 
 use crate::event::Success;
@@ -11,10 +13,11 @@ use crate::ids::{ChargeId, ClientId, CustomerId, EhrPaymentId, EmailHash, Invoic
 use crate::matching::open::standing;
 use crate::money::Minor;
 use crate::records::{Category, Client, ClientStatus, EhrPayment, Invoice};
+use few::Multi;
 use jiff::Timestamp;
-use packed::Packed;
+use packed::{Label, Shelf};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An amount of one payment that pays the client share of one invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,19 +75,21 @@ pub struct InvoiceFile {
 #[derive(Clone, Debug, Default)]
 pub struct World {
     clients: BTreeMap<ClientId, Client>,
-    dependents: BTreeMap<ClientId, BTreeSet<ClientId>>,
+    dependents: Multi<ClientId, ClientId>,
     invoices: BTreeMap<InvoiceId, InvoiceFile>,
-    /// Those that [`World::pack`] put away.
-    packed: HashMap<InvoiceId, Packed>,
-    invoices_of: BTreeMap<ClientId, BTreeSet<InvoiceId>>,
-    sessions: BTreeMap<SessionId, BTreeSet<InvoiceId>>,
-    ehr_links: BTreeMap<CustomerId, BTreeSet<ClientId>>,
+    invoices_of: Multi<ClientId, InvoiceId>,
+    sessions: Multi<SessionId, InvoiceId>,
+    /// On which invoice each EHR payment stands.
+    places: BTreeMap<EhrPaymentId, InvoiceId>,
+    ehr_references: Multi<String, (InvoiceId, EhrPaymentId)>,
+    /// The invoices that [`World::pack`] put away. Of those, nothing stands in the four maps above.
+    packed: Shelf,
+    ehr_links: Multi<CustomerId, ClientId>,
     own_links: BTreeMap<CustomerId, ClientId>,
-    own_links_of: BTreeMap<ClientId, BTreeSet<CustomerId>>,
-    email_clients: BTreeMap<EmailHash, BTreeSet<ClientId>>,
-    email_customers: BTreeMap<EmailHash, BTreeSet<CustomerId>>,
+    own_links_of: Multi<ClientId, CustomerId>,
+    email_clients: Multi<EmailHash, ClientId>,
+    email_customers: Multi<EmailHash, CustomerId>,
     customer_email: BTreeMap<CustomerId, EmailHash>,
-    ehr_references: BTreeMap<String, BTreeSet<(InvoiceId, EhrPaymentId)>>,
     /// Stripe's customers were listed to the end: until then no e-mail is known to be unique (design.md, Store).
     pub customers_listed: bool,
 }
@@ -105,13 +110,13 @@ impl World {
         }
         self.forget_client(&client.id.clone());
         for customer in &client.customers {
-            self.ehr_links.entry(customer.clone()).or_default().insert(client.id.clone());
+            self.ehr_links.insert(customer.clone(), client.id.clone());
         }
         for email in &client.emails {
-            self.email_clients.entry(email.clone()).or_default().insert(client.id.clone());
+            self.email_clients.insert(email.clone(), client.id.clone());
         }
         if let Some(guarantor) = &client.guarantor {
-            self.dependents.entry(guarantor.clone()).or_default().insert(client.id.clone());
+            self.dependents.insert(guarantor.clone(), client.id.clone());
         }
         self.clients.insert(client.id.clone(), client);
         true
@@ -120,13 +125,13 @@ impl World {
     fn forget_client(&mut self, id: &ClientId) {
         let Some(old) = self.clients.remove(id) else { return };
         for customer in &old.customers {
-            remove_from(&mut self.ehr_links, customer, id);
+            self.ehr_links.remove(customer, id);
         }
         for email in &old.emails {
-            remove_from(&mut self.email_clients, email, id);
+            self.email_clients.remove(email, id);
         }
         if let Some(guarantor) = &old.guarantor {
-            remove_from(&mut self.dependents, guarantor, id);
+            self.dependents.remove(guarantor, id);
         }
     }
 
@@ -139,14 +144,14 @@ impl World {
                 return false;
             }
             let (client, sessions) = (old.client.clone(), old.sessions.clone());
-            remove_from(&mut self.invoices_of, &client, &invoice.id);
+            self.invoices_of.remove(&client, &invoice.id);
             for session in &sessions {
-                remove_from(&mut self.sessions, &session.id, &invoice.id);
+                self.sessions.remove(&session.id, &invoice.id);
             }
         }
-        self.invoices_of.entry(invoice.client.clone()).or_default().insert(invoice.id.clone());
+        self.invoices_of.insert(invoice.client.clone(), invoice.id.clone());
         for session in &invoice.sessions {
-            self.sessions.entry(session.id.clone()).or_default().insert(invoice.id.clone());
+            self.sessions.insert(session.id.clone(), invoice.id.clone());
         }
         if let Some(file) = self.invoices.get_mut(&invoice.id) {
             file.invoice = Some(invoice);
@@ -165,12 +170,12 @@ impl World {
             payment.first_observed_at = payment.first_observed_at.min(old.first_observed_at);
             if old.reference != payment.reference {
                 let key = (old.invoice.clone(), old.id.clone());
-                remove_from(&mut self.ehr_references, &old.reference.clone(), &key);
+                self.ehr_references.remove(&old.reference.clone(), &key);
             }
         }
         if is_stripe_reference(&payment.reference) {
             let place = (payment.invoice.clone(), payment.id.clone());
-            self.ehr_references.entry(payment.reference.clone()).or_default().insert(place);
+            self.ehr_references.insert(payment.reference.clone(), place);
         }
         file.payments.insert(payment.id.clone(), payment);
         true
@@ -179,10 +184,10 @@ impl World {
     /// Takes what Stripe says of a customer: its latest e-mail.
     pub fn apply_customer(&mut self, customer: &CustomerId, email: Option<EmailHash>) {
         if let Some(old) = self.customer_email.remove(customer) {
-            remove_from(&mut self.email_customers, &old, customer);
+            self.email_customers.remove(&old, customer);
         }
         if let Some(email) = email {
-            self.email_customers.entry(email.clone()).or_default().insert(customer.clone());
+            self.email_customers.insert(email.clone(), customer.clone());
             self.customer_email.insert(customer.clone(), email);
         }
     }
@@ -190,9 +195,9 @@ impl World {
     /// Links a customer to a client by e-mail (rule 14).
     pub fn apply_link(&mut self, customer: CustomerId, client: ClientId) {
         if let Some(old) = self.own_links.insert(customer.clone(), client.clone()) {
-            remove_from(&mut self.own_links_of, &old, &customer);
+            self.own_links_of.remove(&old, &customer);
         }
-        self.own_links_of.entry(client).or_default().insert(customer);
+        self.own_links_of.insert(client, customer);
     }
 
     /// Takes a new allocation.
@@ -219,7 +224,7 @@ impl World {
             return false;
         }
         let (Some(packed), Some(invoice)) = (Packed::of(file), &file.invoice) else { return false };
-        remove_from(&mut self.invoices_of, &invoice.client, id);
+        self.invoices_of.remove(&invoice.client, id);
         self.packed.insert(id.clone(), packed);
         self.invoices.remove(id);
         true
@@ -230,7 +235,7 @@ impl World {
         let Some(packed) = self.packed.remove(id) else { return false };
         let file = packed.open(id);
         if let Some(invoice) = &file.invoice {
-            self.invoices_of.entry(invoice.client.clone()).or_default().insert(id.clone());
+            self.invoices_of.insert(invoice.client.clone(), id.clone());
         }
         self.invoices.insert(id.clone(), file);
         true
@@ -269,7 +274,7 @@ impl World {
 
     /// Clients that count and whose guarantor this is.
     pub fn dependents(&self, guarantor: &ClientId) -> impl Iterator<Item = &ClientId> {
-        self.dependents.get(guarantor).into_iter().flatten().filter(|c| self.client(c).is_some())
+        self.dependents.get(guarantor).iter().filter(|c| self.client(c).is_some())
     }
 
     /// The invoices a guarantor pays: his own and those of his dependents, one step.
@@ -296,7 +301,7 @@ impl World {
 
     /// A client's invoices.
     pub fn invoices_of(&self, client: &ClientId) -> impl Iterator<Item = &InvoiceFile> {
-        self.invoices_of.get(client).into_iter().flatten().filter_map(|id| self.invoices.get(id))
+        self.invoices_of.get(client).iter().filter_map(|id| self.invoices.get(id))
     }
 
     /// Every invoice, for lists.
@@ -306,7 +311,7 @@ impl World {
 
     /// The invoices that bill a session.
     pub fn invoices_of_session(&self, session: &SessionId) -> impl Iterator<Item = &Invoice> {
-        let ids = self.sessions.get(session).into_iter().flatten();
+        let ids = self.sessions.get(session).iter();
         ids.filter_map(|id| self.invoices.get(id)).filter_map(|f| f.invoice.as_ref())
     }
 
@@ -314,7 +319,7 @@ impl World {
     #[must_use]
     pub fn linked(&self, customer: &CustomerId) -> BTreeSet<ClientId> {
         let told: BTreeSet<ClientId> =
-            self.ehr_links.get(customer).into_iter().flatten().filter(|c| self.client(c).is_some()).cloned().collect();
+            self.ehr_links.get(customer).iter().filter(|c| self.client(c).is_some()).cloned().collect();
         if !told.is_empty() {
             return told;
         }
@@ -331,7 +336,7 @@ impl World {
     #[must_use]
     pub fn customers_of(&self, clients: &BTreeSet<ClientId>) -> BTreeSet<CustomerId> {
         let told = clients.iter().filter_map(|c| self.client(c)).flat_map(|c| c.customers.iter().cloned());
-        let own = clients.iter().flat_map(|c| self.own_links_of.get(c).into_iter().flatten().cloned());
+        let own = clients.iter().flat_map(|c| self.own_links_of.get(c).iter().cloned());
         told.chain(own).collect()
     }
 
@@ -344,26 +349,17 @@ impl World {
     /// The clients that count and have this e-mail.
     #[must_use]
     pub fn clients_with_email(&self, email: &EmailHash) -> BTreeSet<ClientId> {
-        self.email_clients.get(email).into_iter().flatten().filter(|c| self.client(c).is_some()).cloned().collect()
+        self.email_clients.get(email).iter().filter(|c| self.client(c).is_some()).cloned().collect()
     }
 
     /// The customers that have this e-mail.
     pub fn customers_with_email(&self, email: &EmailHash) -> impl Iterator<Item = &CustomerId> {
-        self.email_customers.get(email).into_iter().flatten()
+        self.email_customers.get(email).iter()
     }
 
     /// The EHR payments whose EHR reference this is.
     pub fn ehr_payments_referring(&self, reference: &str) -> impl Iterator<Item = &EhrPayment> {
-        let places = self.ehr_references.get(reference).into_iter().flatten();
+        let places = self.ehr_references.get(reference).iter();
         places.filter_map(|(invoice, id)| self.invoices.get(invoice)?.payments.get(id))
-    }
-}
-
-fn remove_from<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
-    if let Some(set) = map.get_mut(key) {
-        set.remove(value);
-        if set.is_empty() {
-            map.remove(key);
-        }
     }
 }

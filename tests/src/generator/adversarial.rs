@@ -198,7 +198,7 @@ impl Maker {
     fn customer_event(&mut self, created: i64, kind: &str, customer: &str, email: Option<&str>) {
         let delivered = created + self.delay();
         let id = self.id("evt_");
-        let object = json!({"id": customer, "object": "customer", "email": email, "metadata": {}});
+        let object = json!({"id": customer, "object": "customer", "email": email, "metadata": {}, "created": created});
         self.time.event(created, delivered, &id, kind, true, object);
     }
 
@@ -246,6 +246,8 @@ impl Maker {
 struct Draft {
     id: String,
     charge: String,
+    /// Without a PaymentIntent, `id` is the charge's.
+    has_intent: bool,
     at: i64,
     amount: i64,
     currency: &'static str,
@@ -302,7 +304,9 @@ impl Maker {
         let metadata = self.metadata(family, &target);
         let currency = if self.rng.percent(2) { "eur" } else { target.currency };
         let number = self.id("");
-        Draft { id: format!("pi_{number}"), charge: format!("ch_{number}"), at, amount, currency, payer, metadata, targets }
+        let (charge, has_intent) = (format!("ch_{number}"), !self.rng.percent(5));
+        let id = if has_intent { format!("pi_{number}") } else { charge.clone() };
+        Draft { id, charge, has_intent, at, amount, currency, payer, metadata, targets }
     }
 
     fn payer(&mut self, family: &Family) -> Payer {
@@ -347,8 +351,8 @@ impl Maker {
             "latest_charge": d.charge, "metadata": d.metadata, "created": d.at})
     }
 
-    fn charge_object(d: &Draft, of_intent: bool) -> Value {
-        let intent = of_intent.then_some(&d.id);
+    fn charge_object(d: &Draft) -> Value {
+        let intent = d.has_intent.then_some(&d.id);
         json!({"id": d.charge, "object": "charge", "amount": d.amount, "amount_captured": d.amount, "amount_refunded": 0,
             "status": "succeeded", "paid": true, "captured": true, "currency": d.currency, "customer": d.payer.customer,
             "receipt_email": d.payer.receipt_email, "payment_intent": intent, "metadata": d.metadata, "created": d.at})
@@ -360,21 +364,17 @@ impl Maker {
         let delivered = d.at + self.delay();
         match self.rng.below(40) {
             // Money without a PaymentIntent, or whose PaymentIntent never comes.
-            0 | 1 => {
-                self.time.event(d.at, delivered, &id, "charge.succeeded", mode, Self::charge_object(d, false));
-                return;
-            }
-            2 | 3 => {
-                self.time.event(d.at, delivered, &id, "charge.succeeded", mode, Self::charge_object(d, true));
+            way if !d.has_intent || way < 2 => {
+                self.time.event(d.at, delivered, &id, "charge.succeeded", mode, Self::charge_object(d));
                 return;
             }
             4..=10 => {
                 let ahead = self.rng.pick_amount(&[0, 1, 1800, 3599, 3600, 3601, 5 * HOUR]);
-                self.time.event(d.at, delivered - ahead, &other, "charge.succeeded", mode, Self::charge_object(d, true));
+                self.time.event(d.at, delivered - ahead, &other, "charge.succeeded", mode, Self::charge_object(d));
             }
             11..=25 => {
                 let after = delivered + self.rng.pick_amount(&[0, 1, 2, 60]);
-                self.time.event(d.at, after, &other, "charge.succeeded", mode, Self::charge_object(d, true));
+                self.time.event(d.at, after, &other, "charge.succeeded", mode, Self::charge_object(d));
             }
             _ => {}
         }
@@ -419,7 +419,7 @@ impl Maker {
             let id = self.id("re_");
             let refund = |status: &str| {
                 json!({"id": id, "object": "refund", "amount": amount, "currency": d.currency, "status": status,
-                    "payment_intent": d.id, "charge": d.charge, "metadata": metadata})
+                    "payment_intent": d.has_intent.then_some(&d.id), "charge": d.charge, "metadata": metadata, "created": at})
             };
             let path: &[&str] = match self.rng.below(6) {
                 0 => &["pending", "succeeded"],
@@ -453,7 +453,8 @@ impl Maker {
             let rows: Vec<Value> =
                 rows.iter().map(|a| json!({"object": "balance_transaction", "amount": a, "fee": 1500})).collect();
             json!({"id": id, "object": "dispute", "amount": amount, "currency": d.currency, "charge": d.charge,
-                "payment_intent": d.id, "balance_transactions": rows, "status": "needs_response"})
+                "payment_intent": d.has_intent.then_some(&d.id), "balance_transactions": rows, "status": "needs_response",
+                "created": at})
         };
         let event = [self.id("evt_"), self.id("evt_"), self.id("evt_")];
         self.time.event(at, at, &event[0], "charge.dispute.created", true, object(&[]));

@@ -57,7 +57,7 @@ fn session(rng: &mut Rng, time: &mut Timeline, k: usize, clients: usize, clinici
     }
     let object = json!({"id": format!("pi_{k:07}"), "object": "payment_intent", "amount": amount, "amount_received": amount,
         "currency": "usd", "customer": customer, "receipt_email": null, "latest_charge": format!("ch_{k:07}"),
-        "metadata": metadata, "status": "succeeded"});
+        "metadata": metadata, "status": "succeeded", "created": paid});
     time.event(paid, paid, &format!("evt_{k:07}"), "payment_intent.succeeded", true, object);
     if rng.percent(85) {
         let (id, reference) = (format!("ep_{k:07}"), String::new());

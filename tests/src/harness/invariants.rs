@@ -11,10 +11,32 @@ use vesper_standins::{Seen, Standins};
 pub const CANARIES: [&str; 4] = ["Zzyqcanary", "Persephonequill", "zzyq.canary", "555-0137"];
 
 const REASONS: [&str; 26] = [
-    "changed_payment", "currency", "reference_conflict", "void_invoice", "already_settled", "overpaid", "client_conflict", "ambiguous",
-    "partial_unreferenced", "no_invoice", "unknown_client", "refunded", "refund_split", "disputed", "card_failed", "unknown_decline",
-    "payout_drift", "payout_manual", "payout_opening", "books_reconnect", "books_refused", "write_back_refused", "dead_letter",
-    "unreadable_event", "ehr_disagrees", "proof_difference",
+    "changed_payment",
+    "currency",
+    "reference_conflict",
+    "void_invoice",
+    "already_settled",
+    "overpaid",
+    "client_conflict",
+    "ambiguous",
+    "partial_unreferenced",
+    "no_invoice",
+    "unknown_client",
+    "refunded",
+    "refund_split",
+    "disputed",
+    "card_failed",
+    "unknown_decline",
+    "payout_drift",
+    "payout_manual",
+    "payout_opening",
+    "books_reconnect",
+    "books_refused",
+    "write_back_refused",
+    "dead_letter",
+    "unreadable_event",
+    "ehr_disagrees",
+    "proof_difference",
 ];
 
 /// Sentences about what is broken. Empty is good. Where writes are still waiting, the outside systems need not agree yet.
@@ -27,10 +49,14 @@ pub fn broken(standins: &Standins, told: &Told) -> Vec<String> {
     invoices(standins, told, quiet, &mut out);
     once(standins, told, &mut out);
     words(told, &mut out);
+    cards(standins, &mut out);
     books(standins, told, quiet, &mut out);
     out.extend(leaks(standins));
     let audit = &told.0["audit"];
-    if audit["verified"] != true || text(audit, "head").len() != 64 || (!told.list("payments").is_empty() && int(audit, "records") == 0) {
+    if audit["verified"] != true
+        || text(audit, "head").len() != 64
+        || (!told.list("payments").is_empty() && int(audit, "records") == 0)
+    {
         out.push(format!("10: audit {audit}"));
     }
     out.extend(standins.refused().into_iter().map(|r| format!("sent what no correct client sends: {r}")));
@@ -71,12 +97,15 @@ fn payments(told: &Told, out: &mut Vec<String>) {
         }
         let moved = int(p, "refunded") + int(p, "disputed") != 0;
         let live_effect = |e: &&Value| e["subject"] == id && e["shadow"] != true;
-        let touched = told.list("effects").iter().any(|e| live_effect(&e)) || told.list("postings").iter().any(|x| x["subject"] == id);
+        let touched =
+            told.list("effects").iter().any(|e| live_effect(&e)) || told.list("postings").iter().any(|x| x["subject"] == id);
         if before && (sum != 0 || (!moved && touched)) {
             out.push(format!("6: {id} is older than go_live and was matched, written or posted"));
         }
     }
-    out.extend(allocated.keys().filter(|id| !known.contains(*id)).map(|id| format!("1: allocations of {id}, which is no payment")));
+    out.extend(
+        allocated.keys().filter(|id| !known.contains(*id)).map(|id| format!("1: allocations of {id}, which is no payment")),
+    );
 }
 
 fn invoices(standins: &Standins, told: &Told, quiet: bool, out: &mut Vec<String>) {
@@ -99,10 +128,12 @@ fn invoices(standins: &Standins, told: &Told, quiet: bool, out: &mut Vec<String>
             out.push(format!("2: {id}: settled is {}, open {open}", invoice["settled"]));
         }
         // Rule 16: it was in the EHR before us.
-        let ours: i64 = allocations(told).filter(|(i, a)| *i == id && a["rule"] != 16 && !closed(a)).map(|(_, a)| int(a, "amount")).sum();
+        let ours: i64 =
+            allocations(told).filter(|(i, a)| *i == id && a["rule"] != 16 && !closed(a)).map(|(_, a)| int(a, "amount")).sum();
         let net = nets.get(id).copied().unwrap_or_default();
         // What a void or an adjudication turned into credit stays in the EHR's own payment: a person settles it there.
-        let adjusted = there.is_some_and(|t| t["status"] == "void") || net > ours && int(&invoice["client_share"], "charge") < net;
+        let adjusted =
+            there.is_some_and(|t| t["status"] == "void") || net > ours && int(&invoice["client_share"], "charge") < net;
         if quiet && net != ours && !adjusted {
             out.push(format!("4: {id}: the EHR holds {net} from us, the allocations are {ours}"));
         }
@@ -145,12 +176,42 @@ fn once(standins: &Standins, told: &Told, out: &mut Vec<String>) {
     }
 }
 
+/// No card without a look at that moment, and at most one attempt per PaymentIntent and practice day (Phoenix: UTC-7).
+fn cards(standins: &Standins, out: &mut Vec<String>) {
+    let mut days: BTreeSet<(String, i64)> = BTreeSet::new();
+    for confirm in standins.stripe.seen("POST /v1/payment_intents/*/confirm") {
+        let intent = confirm.path.split('/').nth(3).unwrap_or_default().to_owned();
+        let key = confirm.header("idempotency-key").unwrap_or_default();
+        if !["1", "2", "3"].iter().any(|n| key == format!("vesper-retry-{intent}-{n}")) {
+            out.push(format!("6: {intent} was confirmed under the key {key}"));
+        }
+        if !confirm.applied {
+            continue;
+        }
+        let just_read = |seen: Vec<Seen>| {
+            seen.iter().any(|r| r.status == Some(200) && r.at <= confirm.at && confirm.at.duration_since(r.at).as_secs() < 60)
+        };
+        let read_intent = just_read(standins.stripe.seen(&format!("GET /v1/payment_intents/{intent}")));
+        if !read_intent || !just_read(standins.ehr.seen("GET /v1/invoices/*")) {
+            out.push(format!("6: {intent} was charged without re-reading it and its invoice"));
+        }
+    }
+    for confirm in standins.stripe.confirms() {
+        let day = (confirm.at.as_second() - 7 * 3600).div_euclid(86_400);
+        if !days.insert((confirm.payment_intent.clone(), day)) {
+            out.push(format!("6: {} was attempted twice on one practice day", confirm.payment_intent));
+        }
+    }
+}
+
 fn words(told: &Told, out: &mut Vec<String>) {
-    let lists: [(&str, &str, &[&str]); 5] = [
+    let lists: [(&str, &str, &[&str]); 7] = [
         ("payments", "state", &["decided", "parked", "review", "before_go_live"]),
         ("reviews", "status", &["open", "resolved"]),
         ("reviews", "reason", &REASONS),
         ("effects", "state", &["pending", "sent", "done", "failed", "dead"]),
+        ("recoveries", "state", &["waiting", "recovered", "stopped", "exhausted"]),
+        ("payouts", "state", &["waiting", "tied_out", "drift", "manual", "failed"]),
         ("postings", "state", &["prepared", "sent", "confirmed", "unknown"]),
     ];
     for (list, field, known) in lists {
@@ -230,7 +291,9 @@ pub fn leaks(standins: &Standins) -> Vec<String> {
         }
     };
     let whole = |r: &Seen| format!("{} {:?} {:?} {}", r.path, r.query, r.headers, r.body);
-    for (name, requests) in [("a request to Stripe:", standins.stripe.requests()), ("a request to QuickBooks:", standins.quickbooks.requests())] {
+    for (name, requests) in
+        [("a request to Stripe:", standins.stripe.requests()), ("a request to QuickBooks:", standins.quickbooks.requests())]
+    {
         for r in requests {
             look(name, &format!("{} {}", r.method, r.path), &whole(&r));
         }

@@ -23,6 +23,7 @@ use vesper_adapters::personal::{DataKey, Secret};
 use vesper_adapters::settings::{Books, EhrKind, Need, QuickBooksSecrets, Secrets, Settings};
 use vesper_functions::app::{App, Host as _};
 use vesper_functions::failure::Unfinished;
+use vesper_functions::pause::{self, Pause};
 use vesper_functions::review::answers::{self, Answered, Chosen};
 use vesper_functions::task::Task;
 use vesper_functions::{dead_letters, export, intake, push_books, work};
@@ -154,6 +155,14 @@ fn secrets() -> Secrets {
     }
 }
 
+/// With RUST_LOG set, a failing test shows what the product logged.
+fn show_logs() {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
+}
+
 fn now_s() -> i64 {
     Timestamp::now().as_second()
 }
@@ -166,6 +175,7 @@ impl Bundle {
 
     /// The same; `before` changes the outside systems before the product starts.
     pub async fn prepared(options: Options, before: impl FnOnce(&Standins)) -> Bundle {
+        show_logs();
         let engine = Engine::memory().unwrap();
         let host = Arc::new(Mutex::new(Arc::new(LocalHost::standing(MONDAY.parse().unwrap()))));
         let told = Arc::clone(&host);
@@ -184,9 +194,9 @@ impl Bundle {
         let stack = open(&options, &engine, &faults, &wire, now_host, settings.clone(), secrets()).await;
         if options.ground == Ground::Faulty {
             faults.script(Target::Writes, When::Every(7), StoreFault::TransactionConflict);
-            faults.script(Target::Reads, When::Every(7), StoreFault::Throttled);
             faults.script(Target::Writes, When::Every(11), StoreFault::LostAnswer);
-            faults.script(Target::Reads, When::Every(13), StoreFault::LostAnswer);
+            faults.script(Target::Any, When::Every(23), StoreFault::Throttled);
+            faults.script(Target::Reads, When::Every(31), StoreFault::LostAnswer);
             faults.script(Target::Operation("BatchGetItem"), When::Every(3), StoreFault::HalfBatch);
         }
         let secrets = secrets();
@@ -276,6 +286,8 @@ impl Bundle {
         let mut outcome = self.stack.move_clock(at).await;
         for _ in 0..TRIES {
             if outcome.is_err() {
+                // What has become visible is taken although the move was cut short.
+                self.stack.queues.poke();
                 outcome = self.stack.move_clock(at).await;
             }
         }
@@ -287,7 +299,10 @@ impl Bundle {
         while !self.wire.is_dead()
             && let Some(message) = self.stack.queues.take(|_| 1)
         {
-            let problem = match work::work(self.app(), &message.task).await {
+            // A task of its own, as in the product: it starts on an empty stack.
+            let (app, task) = (Arc::clone(&self.stack.app), message.task.clone());
+            let outcome = tokio::spawn(async move { work::work(&app, &task).await }).await;
+            let problem = match outcome.unwrap() {
                 Ok(()) => {
                     let _ = self.stack.queues.done(&message).await;
                     continue;
@@ -309,8 +324,9 @@ impl Bundle {
     /// Moves the clock by so many seconds; what becomes due on the way is worked off when it is due.
     pub async fn advance(&self, seconds: i64) {
         let target = self.now().checked_add(SignedDuration::from_secs(seconds)).unwrap();
-        let step_s = if seconds > 4 * 3600 { 3600 } else { 300 };
         while self.now() < target {
+            let left_s = target.duration_since(self.now()).as_secs();
+            let step_s = if left_s > 7 * 3600 { 6 * 3600 } else { 3600 };
             let step = self.now().checked_add(SignedDuration::from_secs(step_s)).unwrap();
             let next = if self.options.ground == Ground::Faulty { step.min(target) } else { target };
             self.move_to(next).await;
@@ -477,13 +493,29 @@ impl Bundle {
         broken(&self.standins, told)
     }
 
+    /// A person pauses something; when that fails, he does it again.
+    pub async fn pause(&self, what: Pause) {
+        let mut outcome = pause::set(self.app(), what).await;
+        for _ in 0..TRIES {
+            if outcome.is_err() {
+                outcome = pause::set(self.app(), what).await;
+            }
+        }
+        outcome.unwrap();
+    }
+
     /// A person answers a review.
     pub async fn answer(&self, review_id: &str, chosen: Chosen) -> Answered {
         let id = vesper_core::ids::ReviewId::parse(review_id).unwrap();
         let version = self.app().store.review(&id).await.unwrap().unwrap().rev;
-        let answered = answers::answer(self.app(), "tester", &id, version, chosen).await.unwrap();
+        let mut answered = answers::answer(self.app(), "tester", &id, version, chosen.clone()).await;
+        for _ in 0..TRIES {
+            if answered.is_err() {
+                answered = answers::answer(self.app(), "tester", &id, version, chosen.clone()).await;
+            }
+        }
         self.drain().await;
-        answered
+        answered.unwrap()
     }
 }
 

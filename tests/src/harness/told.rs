@@ -109,7 +109,8 @@ impl Told {
     #[must_use]
     pub fn outcome(&self) -> Value {
         let pick = |name: &str, fields: &[&str]| -> Vec<String> {
-            let mut all: Vec<String> = self.list(name).iter().map(|x| fields.iter().map(|f| x[*f].clone()).collect::<Value>().to_string()).collect();
+            let mut all: Vec<String> =
+                self.list(name).iter().map(|x| fields.iter().map(|f| x[*f].clone()).collect::<Value>().to_string()).collect();
             all.sort();
             all
         };

@@ -87,8 +87,6 @@ pub(super) struct Allocation {
     pub amount: i64,
     /// What was taken back of it since.
     pub taken_back: i64,
-    /// The second in which nothing was left of it.
-    pub gone_at: Option<i64>,
     pub at: i64,
     pub seq: usize,
     /// What the EHR had reversed of its payments when rule 16 linked them.

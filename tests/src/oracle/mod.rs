@@ -23,7 +23,8 @@
 //!    session with several live invoices is `currency` as soon as one is of another currency.
 //! 7. Rule 2 without reference: re-opened invoices do not count as open ones, those of a third_party_biller do.
 //! 8. "all references present must agree" - the named invoice holds the named session. An invoice that is known while
-//!    no invoice holds the session yet: park. A session whose only invoices are void: ownership is asked first.
+//!    no invoice holds the session yet: park. A session whose only invoices are void: `void_invoice` at once, whoever owns
+//!    them; an invoice named by id: ownership first ("checked in this order").
 //! 9. "ownership is checked as for one invoice" (session with several live invoices): every one of them must belong.
 //!    "Something open": the sum. Then re-opened and third_party_biller invoices are no candidates even here, and rule 4
 //!    needs a client known by customer or by name.
@@ -44,7 +45,7 @@
 //!     void, foreign or unknown. With one invoice: matched when nothing is open after, an unknown invoice is partial.
 //! 16. "first observed after the allocation" - the `observed_at` of the first line that was read of it is in a later
 //!     second than the decision. "Same amount": that of the allocation as made. "No other payment's id": any other text
-//!     that begins with pi_, ch_ or py_. An allocation taken back whole before that is not shown by a typed-in payment.
+//!     that begins with pi_, ch_ or py_. An allocation taken back whole before that is shown by it all the same.
 //!     "Posted" payments that are assigned to nothing count net of what was reversed.
 //! 17. "A reversal is shown when that EHR payment is reversed" - also when the invoice version still counts it as paid.
 //! 18. Excess after adjudication: at a version with a lower client charge, what our allocations exceed the open by, newest

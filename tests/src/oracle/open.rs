@@ -66,7 +66,6 @@ impl World {
                     && record.amount == a.amount
                     && record.currency == self.payments[o.payment].currency
                     && first > a.at
-                    && a.gone_at.is_none_or(|gone| first <= gone)
             };
             if let Some(o) = ours.iter_mut().find(fits) {
                 o.show(record);
@@ -102,14 +101,7 @@ impl World {
 
     /// Takes an amount back of one allocation of one payment.
     pub fn take_back(&mut self, payment: usize, allocation: usize, amount: i64) {
-        let now = self.now;
-        let a = &mut self.payments[payment].allocations[allocation];
-        if amount > 0 {
-            a.taken_back += amount;
-            if a.net() == 0 {
-                a.gone_at = Some(now);
-            }
-        }
+        self.payments[payment].allocations[allocation].taken_back += amount.max(0);
     }
 }
 

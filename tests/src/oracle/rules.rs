@@ -88,7 +88,6 @@ impl World {
                 invoice: invoice.clone(),
                 amount: *amount,
                 taken_back: 0,
-                gone_at: None,
                 at: now,
                 seq: self.seq,
                 reversed_before,
@@ -210,8 +209,8 @@ impl World {
             (Some(invoice), Some(session)) => self.of_session(session).contains(invoice),
             _ => true,
         };
-        let asked_about = if live.is_empty() { &named } else { counted };
-        if !agree || !asked_about.iter().all(|id| self.belongs(who, id)) {
+        // A session whose only invoices are void is asked about whoever owns them: `counted` is empty then.
+        if !agree || !counted.iter().all(|id| self.belongs(who, id)) {
             return Look::Decide(ask(3, "reference_conflict"));
         }
         if live.is_empty() {

@@ -2,5 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up is to fail where it stands")]
 
 mod backtest_vs_oracle;
+mod canary;
 mod contract;
+mod crash;
+mod family;
+mod restart;
 mod scenarios;

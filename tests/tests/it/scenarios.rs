@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use vesper_core::review::Answer;
-use vesper_functions::pause::{self, Pause};
-use vesper_functions::review::answers::{Answered, Chosen};
 use vesper_functions::dead_letters;
+use vesper_functions::pause::Pause;
+use vesper_functions::review::answers::{Answered, Chosen};
 use vesper_standins::ehr::{Capabilities, DeskPayment};
 use vesper_standins::quickbooks::{Rotation, scripted_fault};
 use vesper_standins::stripe::NewPayment;
@@ -252,7 +252,8 @@ async fn a_payment_waits_for_its_invoice(o: Options) {
 }
 
 async fn a_guarantor_pays_and_e_mails_link_only_when_unique(o: Options) {
-    let (twice, shared, alone) = ("zzyq.canary.twice@phi.example", "zzyq.canary.shared@phi.example", "zzyq.canary.alone@phi.example");
+    let (twice, shared, alone) =
+        ("zzyq.canary.twice@phi.example", "zzyq.canary.shared@phi.example", "zzyq.canary.alone@phi.example");
     let mut b = Bundle::prepared(o, |s| {
         // On the second page of what Stripe lists.
         s.stripe.customer(Some(twice), None);
@@ -296,11 +297,15 @@ async fn another_currency_and_conflicting_references_are_asked_about(o: Options)
     b.standins.ehr.change("invoice", &void, json!({"status": "void"}));
     b.sync().await;
     let cad = b.pay(&NewPayment::of(&customer, 4200).currency("cad"));
-    let two = b.pay(&NewPayment::of(&customer, 4200).metadata("vesper_invoice", &invoice).metadata("vesper_session", &format!("s_{strange}")));
+    let two = b.pay(
+        &NewPayment::of(&customer, 4200).metadata("vesper_invoice", &invoice).metadata("vesper_session", &format!("s_{strange}")),
+    );
     let not_his = b.pay_for(&customer, 4300, &strange);
     let voided = b.pay_for(&other, 4400, &void);
     let told = settled(&b).await;
-    for (payment, reason) in [(&cad, "currency"), (&two, "reference_conflict"), (&not_his, "reference_conflict"), (&voided, "void_invoice")] {
+    for (payment, reason) in
+        [(&cad, "currency"), (&two, "reference_conflict"), (&not_his, "reference_conflict"), (&voided, "void_invoice")]
+    {
         asked(&told, payment, reason);
     }
     let once = b.pay_for(&customer, 4200, &invoice);
@@ -372,7 +377,8 @@ async fn a_lost_answer_of_the_ehr_is_asked_for_by_reference(o: Options) {
         let told = settled(&b).await;
         paid(&b, &told, &payment, 5, &[(&invoice, amount)]);
         let reference = b.standins.ehr.written().last().unwrap()["reference"].as_str().unwrap().to_owned();
-        let posts = b.standins.ehr.seen("POST /v1/payments").into_iter().filter(|r| r.header("idempotency-key") == Some(&reference));
+        let posts =
+            b.standins.ehr.seen("POST /v1/payments").into_iter().filter(|r| r.header("idempotency-key") == Some(&reference));
         assert_eq!(posts.count(), 1, "repeated although it had been done");
         assert!(!b.standins.ehr.seen(&format!("GET /v1/payments/by-reference/{reference}")).is_empty(), "never asked for");
     }
@@ -794,13 +800,13 @@ async fn pauses_hold_postings_or_everything(o: Options) {
     let mut b = Bundle::new(o).await;
     let bills: Vec<_> = (0..3).map(|i| b.patient(2000 + i)).collect();
     b.sync().await;
-    pause::set(b.app(), Pause::Postings).await.unwrap();
+    b.pause(Pause::Postings).await;
     let first = b.pay_for(&bills[0].0, 2000, &bills[0].1);
     b.deliver().await;
     b.drain().await;
     b.advance(HOUR_S).await;
     assert_eq!((b.standins.ehr.written().len(), b.standins.quickbooks.entries().len()), (1, 0), "postings are held");
-    pause::set(b.app(), Pause::All).await.unwrap();
+    b.pause(Pause::All).await;
     let second = b.pay_for(&bills[1].0, 2001, &bills[1].1);
     b.deliver().await;
     b.drain().await;
@@ -809,12 +815,12 @@ async fn pauses_hold_postings_or_everything(o: Options) {
     assert_eq!((b.standins.ehr.written().len(), b.standins.quickbooks.entries().len()), (1, 0), "all is held");
     assert_eq!(told.stands(&second).1, 2001, "deciding goes on");
     sound(&b, &told);
-    pause::set(b.app(), Pause::Retries).await.unwrap();
+    b.pause(Pause::Retries).await;
     let told = settled(&b).await;
     paid(&b, &told, &first, 3, &[(&bills[0].1, 2000)]);
     paid(&b, &told, &second, 3, &[(&bills[1].1, 2001)]);
     assert_eq!(b.standins.quickbooks.entries().len(), 2);
-    pause::set(b.app(), Pause::None).await.unwrap();
+    b.pause(Pause::None).await;
 }
 
 async fn an_answer_moves_the_money(o: Options) {

@@ -10,6 +10,7 @@ use crate::Failure;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use vesper_standins::Seen;
+use vesper_standins::stripe::Outcome;
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
@@ -26,17 +27,17 @@ fn int(value: &Value, pointer: &str) -> i64 {
 pub(super) async fn gather(plan: &Plan, played: &Played) -> Result<Evidence, Failure> {
     let mut outside = outside(&played.world);
     outside.deliveries.clone_from(&played.problems);
-    leaks(played, &mut outside.leaks).await?;
+    leaks(played, &mut outside).await?;
     let (export, replayed) = played.exports.clone();
     Ok(Evidence { export, replayed, truth: truth(plan, &played.world), outside, clearing: CLEARING })
 }
 
 fn truth(plan: &Plan, world: &World) -> Truth {
-    let paid = world.paid.iter().filter_map(|(intent, n)| {
-        let payment = plan.payments.get(*n)?;
+    let paid = world.paid().into_iter().filter_map(|(intent, n)| {
+        let payment = plan.payments.get(n)?;
         let first = payment.invoices.first().and_then(|i| plan.invoices.get(*i));
         let named = first.filter(|_| payment.names_invoice).map(|i| i.id.clone());
-        Some((intent.clone(), Paid { family: plan.family_of(payment.payer), amount_minor: payment.amount_minor, named }))
+        Some((intent, Paid { family: plan.family_of(payment.payer), amount_minor: payment.amount_minor, named }))
     });
     let families = plan.invoices.iter().map(|i| (i.id.clone(), plan.family_of(i.client)));
     Truth { payments: paid.collect(), families: families.collect() }
@@ -60,10 +61,9 @@ fn outside(world: &World) -> Outside {
         balances: all.quickbooks.balances(),
         stripe_balance: all.stripe.balance_minor(),
         stripe_fees: fees(world),
-        charges_by_vesper: all.stripe.confirms().len(),
+        wrong_charges: wrong_charges(world),
         refused: all.refused(),
-        leaks: Vec::new(),
-        deliveries: Vec::new(),
+        ..Outside::default()
     }
 }
 
@@ -71,7 +71,7 @@ fn outside(world: &World) -> Outside {
 fn fees(world: &World) -> i64 {
     let stripe = &world.all.stripe;
     let of_row = |row: &str| stripe.object(row).map_or(0, |r| int(&r, "/fee"));
-    let charges: i64 = world.paid.keys().map(|intent| of_row(&stripe.row_of(intent))).sum();
+    let charges: i64 = world.paid().keys().map(|intent| of_row(&stripe.row_of(intent))).sum();
     let rows_of = |dispute: &String| {
         let dispute = stripe.object(dispute).unwrap_or_default();
         let rows = dispute.get("balance_transactions").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -80,28 +80,50 @@ fn fees(world: &World) -> i64 {
     charges.saturating_add(world.disputes.iter().map(rows_of).sum())
 }
 
+/// Cards that were charged twice, or by Vesper although the client had paid by himself.
+fn wrong_charges(world: &World) -> Vec<String> {
+    let stripe = &world.all.stripe;
+    let mut wrong: Vec<String> =
+        world.made.keys().filter(|i| stripe.charged(i) > 1).map(|i| format!("{i} was charged twice")).collect();
+    let mut times: BTreeMap<usize, u32> = BTreeMap::new();
+    for n in world.paid().into_values() {
+        let paid = times.entry(n).or_default();
+        *paid = paid.saturating_add(1);
+    }
+    for confirm in stripe.confirms().into_iter().filter(|c| c.outcome == Outcome::Succeed) {
+        let planned = world.made.get(&confirm.payment_intent);
+        if planned.is_none_or(|n| times.get(n).is_some_and(|t| *t > 1)) {
+            wrong.push(format!("{} was charged although it was paid already", confirm.payment_intent));
+        }
+    }
+    wrong
+}
+
 /// Whether a planted name or address stands in this text.
 fn holds_person(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.contains(MAIL_DOMAIN) || SURNAMES.iter().any(|name| text.contains(&name.to_ascii_lowercase()))
 }
 
-/// Looks through every request to an outside system and every row of the store.
-async fn leaks(played: &Played, leaks: &mut Vec<String>) -> Result<(), Failure> {
+/// Looks through every request to an outside system and every row of the store, and counts the faults on the way.
+async fn leaks(played: &Played, outside: &mut Outside) -> Result<(), Failure> {
     let all = &played.world.all;
     let systems = [("Stripe", all.stripe.requests()), ("the EHR", all.ehr.requests()), ("QuickBooks", all.quickbooks.requests())];
     for (system, requests) in systems {
         let in_query = |r: &Seen| r.query.iter().any(|(n, v)| holds_person(n) || holds_person(v));
         let in_header = |r: &Seen| r.headers.iter().any(|(_, v)| holds_person(v));
         for request in &requests {
+            let (lost, refused) = (request.fault == Some("lost_after"), request.fault == Some("status"));
+            outside.answers_lost = outside.answers_lost.saturating_add(u64::from(lost));
+            outside.calls_refused = outside.calls_refused.saturating_add(u64::from(refused));
             if holds_person(&request.path) || holds_person(&request.body) || in_query(request) || in_header(request) {
-                leaks.push(format!("a {} to {system}", request.method));
+                outside.leaks.push(format!("a {} to {system}", request.method));
             }
         }
     }
     let mut each = |row: vesper_adapters::dynamo::row::Row| {
         if holds_person(&row.pk) || holds_person(&row.sk) || holds_person(&row.body) {
-            leaks.push(format!("a row of kind {}", row.kind));
+            outside.leaks.push(format!("a row of kind {}", row.kind));
         }
     };
     let scanned = played.stack.app.store.scan(&mut each).await;

@@ -46,14 +46,18 @@ pub(super) struct Outside {
     pub stripe_balance: i64,
     /// What Stripe took as fees, in minor units.
     pub stripe_fees: i64,
-    /// How often a card was charged by Vesper.
-    pub charges_by_vesper: usize,
+    /// Cards that should not have been charged.
+    pub wrong_charges: Vec<String>,
     /// Sentences about requests that no correct client sends.
     pub refused: Vec<String>,
     /// Where a planted name or address was found.
     pub leaks: Vec<String>,
     /// Deliveries that were not answered as they should.
     pub deliveries: Vec<String>,
+    /// Calls whose answer was lost on its way back.
+    pub answers_lost: u64,
+    /// Calls that were refused because a system was down.
+    pub calls_refused: u64,
 }
 
 /// Everything that is looked at.
@@ -115,7 +119,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Check> {
     add(4, "every effect is done exactly once, or visible: EHR", effects_in_ehr(evidence));
     add(4, "every effect is done exactly once, or visible: QuickBooks", effects_in_books(evidence));
     add(5, "no payment is on the invoice of a client who did not pay it", no_wrong_match(evidence));
-    add(6, "no card was charged", no_charge(evidence));
+    add(6, "no card was charged twice, or for what was paid already", evidence.outside.wrong_charges.clone());
     add(7, "every posting balances; the clearing account is what Stripe holds", books_balance(evidence));
     add(8, "no name and no e-mail in requests, URLs or plain rows", evidence.outside.leaks.clone());
     add(10, "the audit trail verifies", audit(evidence));
@@ -271,11 +275,6 @@ fn no_wrong_match(evidence: &Evidence) -> Vec<String> {
         }
     }
     broken
-}
-
-fn no_charge(evidence: &Evidence) -> Vec<String> {
-    let n = evidence.outside.charges_by_vesper;
-    if n == 0 { vec![] } else { vec![format!("{n} charges")] }
 }
 
 fn books_balance(evidence: &Evidence) -> Vec<String> {

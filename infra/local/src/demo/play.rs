@@ -22,11 +22,13 @@ use vesper_functions::{export, intake};
 use vesper_standins::{ehr, stripe};
 
 /// What happens within so many seconds is worked off together.
-const SLOT_S: i64 = 30 * 60;
+const SLOT_S: i64 = 60 * 60;
 /// What is queued may take so long, in seconds.
 const DRAIN_S: u64 = 60;
 /// After the month, what still waits is given so many times ten minutes.
 const SETTLE_MAX: u32 = 200;
+/// At most so many events are delivered once more after the month, evenly taken from all of it.
+const REPLAYED_MAX: usize = 600;
 /// Of a hundred events so many are delivered twice.
 const REPEATED_PERCENT: usize = 5;
 /// Of a hundred deliveries of several events about one thing so many come in another order than Stripe made them.
@@ -163,7 +165,7 @@ impl Player<'_> {
                 self.world.all.stripe.mark_delivered(id);
             }
             let subject = subject_of(&event);
-            let planned = self.world.paid.get(subject).and_then(|n| self.plan.payments.get(*n));
+            let planned = self.world.made.get(subject).and_then(|n| self.plan.payments.get(*n));
             let family = planned.map(|p| self.plan.family_of(p.payer));
             let key = family.map_or_else(|| subject.to_owned(), |f| format!("family {f}"));
             families.entry(key).or_default().push(event);
@@ -224,10 +226,11 @@ impl Player<'_> {
         self.drain().await
     }
 
-    /// Delivers every event of the month once more, the last ones first. Nothing may change.
+    /// Delivers events of the whole month once more, the last ones first. Nothing may change.
     async fn replay(mut self) -> Result<Played, Failure> {
         let before = self.export().await?;
-        let events = std::mem::take(&mut self.delivered);
+        let each = self.delivered.len().div_ceil(REPLAYED_MAX).max(1);
+        let events: Vec<Value> = std::mem::take(&mut self.delivered).into_iter().step_by(each).collect();
         let mut replayed = 0_u64;
         for chunk in events.rchunks(200) {
             for event in chunk.iter().rev() {

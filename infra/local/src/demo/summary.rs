@@ -6,7 +6,7 @@ use super::invariants::{Check, Outside};
 use super::plan::Plan;
 use super::play::Played;
 use super::tally::{Asked, Sum, Tally};
-use super::words::{count, money, reason, rule};
+use super::words::{count, money, reason, recovery, rule};
 use super::world::Happened;
 use std::collections::BTreeMap;
 
@@ -150,6 +150,13 @@ fn asked(table: &mut Table, tally: &Tally) {
 }
 
 fn written(table: &mut Table, tally: &Tally) {
+    if !tally.recoveries.is_empty() {
+        table.line("");
+        table.line("FAILED CARDS");
+        for (state, n) in &tally.recoveries {
+            table.counted(recovery(state), *n);
+        }
+    }
     table.heading("WRITTEN TO THE EHR", "");
     table.row("payments recorded on their invoices", tally.written);
     table.row("taken back after refunds and disputes", tally.taken_back);
@@ -176,7 +183,9 @@ fn reliability(table: &mut Table, told: &Told<'_>) {
     table.counted("webhooks delivered during the month, in any order", played.deliveries.saturating_sub(played.replayed));
     table.counted("  of these, delivered twice", played.repeats);
     table.counted("events told once more after the month, last ones first", played.replayed);
-    table.counted("calls made again: answers lost, QuickBooks down", told.tally.repeated_calls);
+    table.counted("answers to writes that got lost on their way back", told.outside.answers_lost);
+    table.counted("calls refused while QuickBooks was down for an hour", told.outside.calls_refused);
+    table.counted("records in the sealed audit trail", told.tally.audit);
 }
 
 fn checks(table: &mut Table, checks: &[Check]) {

@@ -12,7 +12,7 @@ use vesper_adapters::dynamo::model::{StoredAudit, StoredMovement, StoredPayment,
 use vesper_adapters::dynamo::row::Row;
 use vesper_core::movement::MovementKind;
 use vesper_core::payment::{Payment, PaymentState};
-use vesper_core::review::{Review, Status};
+use vesper_core::review::{Reason, Review, Status};
 
 /// How often, and how much, in minor units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,9 @@ pub(super) struct Tally {
     pub other_questions: BTreeMap<String, Asked>,
     /// All open questions.
     pub open: u64,
-    /// Refunds and disputes that left.
+    /// Failed cards that Vesper follows, by where they stand.
+    pub recoveries: BTreeMap<String, u64>,
+    /// Refunds that left.
     pub refunds: Sum,
     /// Disputes.
     pub disputes: Sum,
@@ -68,8 +70,6 @@ pub(super) struct Tally {
     pub taken_back: Sum,
     /// Effects that are not done: EHR, books.
     pub waiting: (u64, u64),
-    /// Calls that were made more than once because an answer was lost or a system was down.
-    pub repeated_calls: u64,
     /// Entries in QuickBooks, and what they debit in all.
     pub posted: Sum,
     /// Balances in QuickBooks: clearing, income, client credit, unidentified.
@@ -136,12 +136,12 @@ pub(super) async fn tally(played: &Played) -> Result<Tally, Failure> {
         return Err(unread(&e));
     }
     let Stored { payments, reviews, parked_once, mut tally } = stored;
-    let amounts: BTreeMap<&str, i64> = payments.iter().map(|p| (p.id().as_str(), p.success.amount.get())).collect();
+    let by_id: BTreeMap<&str, &Payment> = payments.iter().map(|p| (p.id().as_str(), p)).collect();
     for payment in &payments {
         count_payment(&mut tally, payment, &parked_once);
     }
     for review in &reviews {
-        count_review(&mut tally, review, &payments, &amounts);
+        count_review(&mut tally, review, by_id.get(review.subject.as_str()).copied(), played);
     }
     count_export(&mut tally, &played.exports.1);
     count_outside(&mut tally, played);
@@ -167,32 +167,38 @@ fn count_payment(tally: &mut Tally, payment: &Payment, parked_once: &BTreeSet<St
     }
 }
 
-fn count_review(tally: &mut Tally, review: &Review, payments: &[Payment], amounts: &BTreeMap<&str, i64>) {
+fn count_review(tally: &mut Tally, review: &Review, payment: Option<&Payment>, played: &Played) {
     let reason = review.question.reason;
     let open = u64::from(review.status == Status::Open);
     tally.open = tally.open.saturating_add(open);
-    let asked_by_decision = payments
-        .iter()
-        .any(|p| p.id().as_str() == review.subject && p.decision.question.as_ref().is_some_and(|q| q.reason == reason));
-    if asked_by_decision {
-        let asked = tally.asked.entry(reason.as_str().to_owned()).or_default();
-        asked.open = asked.open.saturating_add(open);
-    } else {
-        let asked = tally.other_questions.entry(reason.as_str().to_owned()).or_default();
-        asked.all.add(amounts.get(review.subject.as_str()).copied().unwrap_or(0));
-        asked.open = asked.open.saturating_add(open);
+    let by_decision = payment.is_some_and(|p| p.decision.question.as_ref().is_some_and(|q| q.reason == reason));
+    let groups = if by_decision { &mut tally.asked } else { &mut tally.other_questions };
+    let asked = groups.entry(reason.as_str().to_owned()).or_default();
+    asked.open = asked.open.saturating_add(open);
+    if !by_decision {
+        let at_stripe = || played.world.all.stripe.object(&review.subject)?.get("amount")?.as_i64();
+        let minor = match (reason, payment) {
+            (Reason::Refunded | Reason::RefundSplit, Some(p)) => Some(p.refunded.get()),
+            (Reason::Disputed, Some(p)) => Some(p.disputed.get()),
+            (_, Some(p)) => Some(p.success.amount.get()),
+            // A card that failed: there is no money yet.
+            (_, None) => at_stripe(),
+        };
+        asked.all.add(minor.unwrap_or(0));
     }
 }
 
 fn count_export(tally: &mut Tally, export: &Value) {
     let text = |v: &Value, field: &str| v.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     for effect in export.get("effects").and_then(Value::as_array).into_iter().flatten() {
-        let tries = effect.get("tries").and_then(Value::as_u64).unwrap_or(0);
-        tally.repeated_calls = tally.repeated_calls.saturating_add(tries.saturating_sub(1));
         if text(effect, "state") != "done" {
             let waiting = if text(effect, "kind") == "write_back" { &mut tally.waiting.0 } else { &mut tally.waiting.1 };
             *waiting = waiting.saturating_add(1);
         }
+    }
+    for recovery in export.get("recoveries").and_then(Value::as_array).into_iter().flatten() {
+        let so_far = tally.recoveries.entry(text(recovery, "state")).or_default();
+        *so_far = so_far.saturating_add(1);
     }
     tally.audit = export.pointer("/audit/records").and_then(Value::as_u64).unwrap_or(0);
 }

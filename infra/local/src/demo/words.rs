@@ -45,6 +45,17 @@ pub(super) fn reason(reason: &str) -> &'static str {
     }
 }
 
+/// Where the retries of a failed card stand.
+pub(super) fn recovery(state: &str) -> &'static str {
+    match state {
+        "waiting" => "waiting for their next try",
+        "recovered" => "recovered by a retry",
+        "stopped" => "stopped: paid by the client himself, or not to be retried",
+        "exhausted" => "tried as often as allowed",
+        _ => "somewhere else",
+    }
+}
+
 /// An amount of minor units as people read it: `1,234.50`.
 pub(super) fn money(minor: i64) -> String {
     let (sign, abs) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());

@@ -12,7 +12,7 @@ use vesper_adapters::personal::Secret;
 use vesper_adapters::settings::{Need, QuickBooksSecrets, Secrets, Settings, SettingsErrors};
 use vesper_functions::app::Host as _;
 use vesper_standins::ehr::{self, DeskPayment};
-use vesper_standins::stripe::{self, Decline, NewPayment};
+use vesper_standins::stripe::{self, Decline, NewPayment, Outcome};
 use vesper_standins::{Clock, Fault, FaultId, FaultKind, Scripted, Standins, quickbooks};
 
 /// The signing secret of the made-up webhook endpoint.
@@ -41,7 +41,7 @@ api_base = "{stripe}"
 livemode = false
 [ehr]
 base_url = "{ehr}"
-poll_s = 3600
+poll_s = 86400
 [books]
 api_base = "{books}"
 token_url = "{token_url}"
@@ -90,10 +90,10 @@ pub(super) struct World {
     pub all: Standins,
     /// What happened so far.
     pub happened: Happened,
-    /// The PaymentIntent of each planned payment that was tried.
+    /// The newest PaymentIntent of each planned payment that was tried.
     intents: BTreeMap<usize, String>,
-    /// Those that succeeded: by id, which planned payment.
-    pub paid: BTreeMap<String, usize>,
+    /// Every PaymentIntent, succeeded or not: which planned payment it is.
+    pub made: BTreeMap<String, usize>,
     /// The disputes.
     pub disputes: Vec<String>,
     moved: BTreeSet<usize>,
@@ -113,7 +113,7 @@ impl World {
             all,
             happened: Happened::default(),
             intents: BTreeMap::new(),
-            paid: BTreeMap::new(),
+            made: BTreeMap::new(),
             disputes: Vec::new(),
             moved: BTreeSet::new(),
             outage: None,
@@ -232,30 +232,45 @@ impl World {
         let Some(new) = Self::new_payment(plan, n) else { return };
         let intent = self.all.stripe.pay(&new);
         self.intents.insert(n, intent.clone());
-        self.paid.insert(intent, n);
+        self.made.insert(intent, n);
     }
 
     fn decline(&mut self, plan: &Plan, n: usize, reason: &str) {
         let Some(new) = Self::new_payment(plan, n) else { return };
         let intent = self.all.stripe.fail(&new, &Decline::of(reason));
-        self.intents.insert(n, intent);
+        if n.is_multiple_of(3) {
+            // The card is declined once more, whoever tries it next.
+            self.all.stripe.script(&intent, [Outcome::decline("insufficient_funds")]);
+        }
+        self.intents.insert(n, intent.clone());
+        self.made.insert(intent, n);
         self.happened.declined = self.happened.declined.saturating_add(1);
     }
 
-    /// Half of them complete the declined payment, the others start a new one.
+    /// Half of them complete the declined payment, the others start a new one; nobody who sees that he has paid.
     fn pay_after_decline(&mut self, plan: &Plan, n: usize) {
-        match self.intents.get(&n).filter(|_| n.is_multiple_of(2)).cloned() {
-            Some(intent) => {
-                self.all.stripe.complete(&intent);
-                self.paid.insert(intent, n);
-            }
-            None => self.pay(plan, n),
+        let declined = self.intents.get(&n).cloned();
+        match declined {
+            Some(intent) if self.has_succeeded(&intent) => {}
+            Some(intent) if n.is_multiple_of(2) => self.all.stripe.complete(&intent),
+            _ => self.pay(plan, n),
         }
+    }
+
+    fn has_succeeded(&self, intent: &str) -> bool {
+        let status = self.all.stripe.object(intent).and_then(|o| o.get("status").and_then(Value::as_str).map(|s| s == "succeeded"));
+        status.unwrap_or(false)
+    }
+
+    /// The PaymentIntents that succeeded: which planned payment each is.
+    pub(super) fn paid(&self) -> BTreeMap<String, usize> {
+        let succeeded = self.made.iter().filter(|(intent, _)| self.has_succeeded(intent));
+        succeeded.map(|(intent, n)| (intent.clone(), *n)).collect()
     }
 
     /// A payment whose money is here and has not been moved yet.
     fn movable(&mut self, n: usize) -> Option<String> {
-        let intent = self.intents.get(&n).filter(|i| self.paid.contains_key(*i))?.clone();
+        let intent = self.intents.get(&n).filter(|i| self.has_succeeded(i))?.clone();
         self.moved.insert(n).then_some(intent)
     }
 

@@ -3,7 +3,7 @@
 use crate::Failure;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::personal::DataKey;
@@ -21,7 +21,8 @@ impl DataDir {
     /// When another serve runs on it, or it cannot be written.
     pub fn open(path: &Path) -> Result<DataDir, Failure> {
         let cannot = |e: std::io::Error| Failure::usage(format!("use the data directory {}: {e}", path.display()));
-        fs::create_dir_all(path).map_err(cannot)?;
+        // Sealed or not, it is nobody else's business.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(cannot)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -37,7 +37,9 @@ pub async fn serve(listener: TcpListener, server: Server, until: impl Future<Out
         .route("/webhooks/ehr", post(ehr))
         .route("/review", any(page))
         .route("/review/{*rest}", any(page))
-        .route("/payments/{*rest}", any(page));
+        .route("/payments/{*rest}", any(page))
+        .route("/payouts", any(page))
+        .route("/payouts/{*rest}", any(page));
     if server.control {
         router = control::routes(router);
     }

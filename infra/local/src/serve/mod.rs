@@ -5,7 +5,7 @@ pub mod data_dir;
 pub mod http;
 
 use crate::stack::Stack;
-use crate::stack::build::{Parts, build, remembered_clock, store_on};
+use crate::stack::build::{Parts, build, remember_clock, remembered_clock, store_on};
 use crate::stack::host::LocalHost;
 use crate::{Failure, cli};
 use data_dir::DataDir;
@@ -21,6 +21,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use vesper_adapters::personal::Secret;
 use vesper_adapters::reqwest_transport::ReqwestTransport;
 use vesper_adapters::settings::{Need, Secrets, Settings};
+use vesper_functions::app::Host as _;
 use vesper_functions::review::session::Sessions;
 
 /// What is running may take so long to end after SIGTERM, in seconds: more than an outbound call.
@@ -57,8 +58,9 @@ pub fn log_to_stderr() {
 
 /// The same, from this level on where RUST_LOG says nothing.
 pub(crate) fn log_from(usual: LevelFilter) {
-    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let level = wanted.parse::<LevelFilter>().unwrap_or(usual);
+    // An empty text would parse as ERROR; what is no level at all means the usual one.
+    let wanted = std::env::var("RUST_LOG").ok().filter(|w| !w.trim().is_empty());
+    let level = wanted.and_then(|w| w.trim().parse::<LevelFilter>().ok()).unwrap_or(usual);
     let ours = ["vesper_local", "vesper_functions", "vesper_adapters", "vesper_core"];
     let mut filter = EnvFilter::default().add_directive(LevelFilter::WARN.min(level).into());
     for name in ours {
@@ -98,6 +100,10 @@ async fn serve(args: &cli::Serve, settings: Settings, secrets: Secrets) -> Resul
     });
     let transport = Arc::new(ReqwestTransport::new());
     let stack = build(Parts { engine, key, settings, secrets, transport, host }).await.map_err(|e| failed("open the store", &e))?;
+    if args.test_clock.is_some() {
+        // It stands still from its first moment on: a restart goes on from here.
+        remember_clock(&stack.app, stack.host.now()).await.map_err(|e| failed("store the clock", &e))?;
+    }
     stack.start().await.map_err(|e| failed("start", &e))?;
     run_server(args, stack).await
 }

@@ -13,8 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use vesper_adapters::dynamo::model::StoredEvent;
 use vesper_adapters::dynamo::store::{Due, RowRef, WriteBack};
 use vesper_core::effect::{BACKOFF_MAX_S, Effect, EffectState};
+use vesper_core::event::Event;
 use vesper_functions::app::{App, Host as _};
 use vesper_functions::failure::Unfinished;
 use vesper_functions::task::{Queue, Task};
@@ -27,7 +29,10 @@ const STEP_MAX_S: i64 = 6 * 3600;
 /// How long what is due at one moment may be worked on before the clock moves on, in seconds.
 const STEP_WAIT_S: u64 = 25;
 /// At most so many rows are woken by one beat.
-const MOST: u32 = 500;
+const MOST: u32 = 5000;
+
+/// So often a message comes again at once because others were in its way; after that something else must be wrong with it.
+const CONTENDED_MAX: u32 = 200;
 
 /// See the module.
 pub struct Stack {
@@ -114,7 +119,7 @@ impl Stack {
         self.note_failure(&message.task).await;
         let problem = match outcome {
             Ok(Ok(())) => return self.finish(&message).await,
-            Ok(Err(Unfinished::Contended { .. })) => {
+            Ok(Err(Unfinished::Contended { .. })) if message.contended < CONTENDED_MAX => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 return self.queues.at_once(message);
             }
@@ -149,13 +154,22 @@ impl Stack {
         }
     }
 
+    /// The row of an event that waits for an outside answer.
+    async fn waits(&self, event: &Event) -> Option<RowRef> {
+        let row = self.app.store.event(&event.id).await.ok()??.item;
+        (row.tries > 0 && row.next_at.is_some_and(|at| at > self.host.now())).then(|| RowRef::of(&row))
+    }
+
     async fn note_failure(&self, task: &Task) {
         let moving = self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if !moving {
             return;
         }
-        let Some((row, effect)) = self.effect_of(task).await else { return };
-        if effect.state == EffectState::Failed
+        let failed = match task {
+            Task::EventV1 { event } => self.waits(event).await,
+            other => self.effect_of(other).await.filter(|(_, e)| e.state == EffectState::Failed).map(|(row, _)| row),
+        };
+        if let Some(row) = failed
             && let Some(failed) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
         {
             failed.insert(row, self.host.now());
@@ -163,9 +177,16 @@ impl Stack {
     }
 
     fn was_tried_just_now(&self, task: &Task) -> bool {
-        let (Task::WriteBackV1 { row } | Task::BooksV1 { row }) = task else { return false };
+        let row = match task {
+            Task::WriteBackV1 { row } | Task::BooksV1 { row } => row.clone(),
+            Task::EventV1 { event } => {
+                let (since, problem) = (self.host.now(), String::new());
+                RowRef::of(&StoredEvent { event: event.clone(), since, tries: 0, next_at: None, problem })
+            }
+            _ => return false,
+        };
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.as_ref().and_then(|f| f.get(row)).is_some_and(|at| plus(*at, BACKOFF_MAX_S) > self.host.now())
+        failed.as_ref().and_then(|f| f.get(&row)).is_some_and(|at| plus(*at, BACKOFF_MAX_S) > self.host.now())
     }
 
     // ---------------------------------------------------------------- time
@@ -196,6 +217,7 @@ impl Stack {
                 Due::WriteBack(row) => Task::WriteBackV1 { row },
                 Due::Books(row) => Task::BooksV1 { row },
                 Due::Recovery(payment) => Task::RetryV1 { payment },
+                Due::Payout(payout) => Task::PayoutV1 { payout },
                 Due::Event(stored) => Task::EventV1 { event: stored.event },
             };
             if !self.was_tried_just_now(&task) {
@@ -248,8 +270,9 @@ impl Stack {
         loop {
             let now = self.host.now();
             let next = self.next_moment(now).await?.min(target);
-            self.host.move_to(next);
+            // Stored first: whatever is written at that moment, a restart does not go back behind it.
             build::remember_clock(&self.app, next).await?;
+            self.host.move_to(next);
             self.beat().await?;
             self.queues.poke();
             if next >= target {

@@ -30,6 +30,8 @@ pub struct Message {
     pub task: Task,
     /// How often it came.
     pub receives: u32,
+    /// How often others were in its way, which does not count as a receive.
+    pub contended: u32,
     /// Whether it stands in the file.
     durable: bool,
 }
@@ -79,10 +81,12 @@ impl LocalQueues {
             let order = row.sk.parse::<u64>().map_err(|_| bad())?;
             let task = serde_json::from_str(&row.body).map_err(|_| bad())?;
             highest = highest.max(order);
-            let message = Message { id: row.sk.clone(), task, receives: 0, durable: true };
+            let message = Message { id: row.sk.clone(), task, receives: 0, contended: 0, durable: true };
             state.waiting.insert((Timestamp::MIN, order), message);
         }
-        let (count, changed) = (AtomicU64::new(highest.saturating_add(1)), Notify::new());
+        // From the real time on: a message must never get the number of one that an earlier process buried.
+        let micros = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
+        let (count, changed) = (AtomicU64::new(highest.saturating_add(1).max(micros)), Notify::new());
         Ok(LocalQueues(Arc::new(Inner { table, host, state: Mutex::new(state), count, changed })))
     }
 
@@ -120,6 +124,7 @@ impl LocalQueues {
     /// The message comes again at once, and this time does not count: others kept changing what it is about.
     pub fn at_once(&self, mut message: Message) {
         message.receives = message.receives.saturating_sub(1);
+        message.contended = message.contended.saturating_add(1);
         let (queue, now) = (message.task.queue(), self.0.host.now());
         let order = self.0.count.fetch_add(1, Ordering::SeqCst);
         self.state().waiting.insert((now, order), message);
@@ -193,7 +198,7 @@ impl Queues for LocalQueues {
                 self.0.table.put(row, Cond::Absent).await.map_err(|e| NotQueued { queue, problem: e.to_string() })?;
             }
             let at = after(self.0.host.now(), i64::from(delay_s));
-            self.state().waiting.insert((at, order), Message { id, task, receives: 0, durable });
+            self.state().waiting.insert((at, order), Message { id, task, receives: 0, contended: 0, durable });
             self.0.changed.notify_waiters();
             Ok(())
         })

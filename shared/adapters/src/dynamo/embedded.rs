@@ -24,7 +24,7 @@ use std::{
 
 /// What the header `x-amz-target` begins with.
 const TARGET_PREFIX: &str = "DynamoDB_20120810.";
-/// `PRAGMA synchronous` of FULL (https://www.sqlite.org/pragma.html#pragma_synchronous).
+/// `PRAGMA synchronous` of FULL (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
 const SYNCHRONOUS_FULL: i64 = 2;
 
 /// The engine could not be opened or swept.

@@ -126,6 +126,12 @@ impl Unit {
         self.add(Op::Delete { pk: key.0, sk: key.1, cond: Cond::None });
     }
 
+    /// The item that was read goes; the unit fails when it changed since.
+    pub fn remove_read<T: Stored>(&mut self, read: &Read<T>) {
+        let (pk, sk) = read.item.key();
+        self.add(Op::Delete { pk, sk, cond: Cond::Rev(read.rev) });
+    }
+
     /// How many items it touches.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -156,6 +156,23 @@ pub(crate) fn meta(name: &str) -> Key {
     key("META".to_owned(), name)
 }
 
+pub(crate) fn payout_pk(payout: &str) -> String {
+    format!("PAYOUT#{payout}")
+}
+
+pub(crate) fn payout(payout: &str) -> Key {
+    key(payout_pk(payout), "PAYOUT")
+}
+
+/// The rows of one reading of a payout sort in the order in which Stripe listed them.
+pub(crate) fn payout_row(payout: &str, look: u32, n: u32) -> Key {
+    key(payout_pk(payout), format!("{}{n:08}", payout_rows(look)))
+}
+
+pub(crate) fn payout_rows(look: u32) -> String {
+    format!("ROW#{look:04}#")
+}
+
 /// Where a parked payment's wish to be looked at again stands.
 pub(crate) fn wanted_pk(watch: &Watch) -> String {
     match watch {

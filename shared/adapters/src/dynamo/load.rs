@@ -12,6 +12,8 @@ use super::store::{Failed, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_core::event::Success;
 use vesper_core::ids::{ClientId, CustomerId, InvoiceId, PaymentId, SessionId};
+use vesper_core::matching::unknown_owner;
+use vesper_core::matching::who_pays::{Payer, who_pays};
 use vesper_core::world::World;
 
 /// A part of the practice, as of one moment for each client.
@@ -75,6 +77,11 @@ fn place_allocations(loaded: &mut Loaded) {
         place(a).cmp(&place(b))
     });
     for read in &allocations {
+        if let Some(placed) = loaded.world.allocations_mut(&read.item.allocation.invoice) {
+            placed.clear();
+        }
+    }
+    for read in &allocations {
         loaded.world.apply_allocation(read.item.allocation.clone());
     }
     loaded.allocations = allocations;
@@ -88,11 +95,17 @@ impl Store {
     pub async fn load_for(&self, success: &Success) -> Result<Loaded, Failed> {
         let mut loaded = Loaded::default();
         loaded.world.customers_listed = self.meta::<bool>("customers_listed").await?.is_some_and(|r| r.item);
-        let mut roots = self.roots_by_ids(success, &mut loaded).await?;
-        if roots.is_empty() {
-            roots.extend(self.roots_by_email(success, &mut loaded).await?);
-        }
+        let roots = self.roots_by_ids(success, &mut loaded).await?;
+        let named = success.reference.invoice.is_some() || success.reference.session.is_some();
+        let may_ask_email = roots.is_empty() || !named;
         self.load_families(roots, &mut loaded).await?;
+        // Whatever else the ids led to (a deleted client, an EHR payment that does not count): where they do not say who pays, the
+        // e-mail is looked at, and then everybody who has it must be there.
+        let payer = who_pays(&loaded.world, success.customer.as_ref(), &success.reference);
+        if may_ask_email && matches!(payer, Payer::Unknown { named_unknown: false }) {
+            let by_email = self.roots_by_email(success, &mut loaded).await?;
+            self.load_families(by_email, &mut loaded).await?;
+        }
         Ok(loaded)
     }
 
@@ -172,11 +185,15 @@ impl Store {
     }
 
     async fn follow_reference(&self, reference: EhrReference, loaded: &mut Loaded) -> Result<Option<ClientId>, Failed> {
+        // The version before the candidates: the invoice, and what the EHR says of its payments, bump it until it has a home.
+        let stranger = unknown_owner(&reference.invoice);
+        let version: Option<Read<Version>> = self.get(keys::version(&stranger)).await?;
         let home: Option<Read<InvoiceHome>> = self.invoice_home(&reference.invoice).await?;
         if home.is_none() {
             for row in &self.table.query(&keys::invoice_pk(&reference.invoice), "EPAY#").await? {
                 loaded.take(row)?;
             }
+            loaded.versions.insert(stranger, version.map_or(0, |v| v.rev));
         }
         Ok(home.map(|h| h.item.client))
     }

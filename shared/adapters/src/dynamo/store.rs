@@ -5,7 +5,7 @@ use super::keys;
 use super::model::{
     AUDIT_OPEN, DeadLetter, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink, REVIEWS_OPEN, RecoveryOf, ReviewOf, StoredAllocation, StoredAudit,
     StoredClient, StoredCustomer, StoredEmail, StoredEvent, StoredInvoice, StoredMovement, StoredPayment, StoredPosting,
-    StoredRecovery, StoredReversal, StoredReview, StoredSeal, Wanted,
+    StoredPayout, StoredPayoutRow, StoredRecovery, StoredReversal, StoredReview, StoredSeal, Wanted, PAYOUTS,
 };
 use super::row::{Cond, Row};
 use super::table::{StoreError, Table};
@@ -63,6 +63,8 @@ pub enum Due {
     Event(Box<StoredEvent>),
     /// A recovery whose next look is due.
     Recovery(PaymentId),
+    /// A payout that is to be looked at.
+    Payout(String),
 }
 
 /// The effect of a write-back row.
@@ -115,7 +117,7 @@ impl Store {
         &self.key
     }
 
-    async fn get<T: Stored>(&self, key: Key) -> Result<Option<Read<T>>, Failed> {
+    pub(super) async fn get<T: Stored>(&self, key: Key) -> Result<Option<Read<T>>, Failed> {
         typed(self.table.get(&key.0, &key.1).await?)
     }
 
@@ -391,6 +393,7 @@ impl Store {
                 StoredAllocation::KIND | StoredReversal::KIND => Due::WriteBack(place),
                 StoredPosting::KIND => Due::Books(place),
                 StoredRecovery::KIND => Due::Recovery(item_of::<StoredRecovery>(row)?.item.recovery.payment().clone()),
+                StoredPayout::KIND => Due::Payout(item_of::<StoredPayout>(row)?.item.id),
                 StoredEvent::KIND => Due::Event(Box::new(item_of::<StoredEvent>(row)?.item)),
                 _ => continue,
             });
@@ -418,6 +421,55 @@ impl Store {
         reviews.retain(|r| r.item.review.status == vesper_core::review::Status::Open);
         reviews.sort_by(|a, b| (a.item.review.opened_at, &a.item.review.id).cmp(&(b.item.review.opened_at, &b.item.review.id)));
         Ok(reviews)
+    }
+
+    /// A payout.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn payout(&self, id: &str) -> Result<Option<Read<StoredPayout>>, Failed> {
+        self.get(keys::payout(id)).await
+    }
+
+    /// Payouts, newest first; `after` is the place of the last one that was seen, as [`Stored::list`] says it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn payouts(&self, after: Option<&str>, most: u32) -> Result<Vec<Read<StoredPayout>>, Failed> {
+        let found = self.table.list(PAYOUTS, after, most).await?;
+        let rows = self.table.get_many(&found).await?;
+        let mut payouts: Vec<Read<StoredPayout>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
+        payouts.sort_by_key(|p| p.item.list().map(|(_, place)| place));
+        Ok(payouts)
+    }
+
+    /// Up to `most` transactions of one reading of a payout, from the one with this number on.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn payout_rows(&self, payout: &str, look: u32, from: u32, most: u32) -> Result<Vec<StoredPayoutRow>, Failed> {
+        let before = format!("{}{:08}", keys::payout_rows(look), from.saturating_sub(1));
+        let rows = self.table.query_after(&keys::payout_pk(payout), &before, most).await?;
+        let items: Vec<Read<StoredPayoutRow>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
+        Ok(items.into_iter().map(|r| r.item).filter(|r| r.look == look).collect())
+    }
+
+    /// These payments; unknown ones are left out.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn payments(&self, ids: impl IntoIterator<Item = PaymentId>) -> Result<Vec<Read<StoredPayment>>, Failed> {
+        let wanted: Vec<Key> = ids.into_iter().map(|id| keys::payment(&id)).collect();
+        let rows = self.table.get_many(&wanted).await?;
+        rows.iter().map(|r| item_of(r).map_err(Failed::from)).collect()
+    }
+
+    /// The postings about a subject: a payment, or a payout.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn postings_about(&self, subject: &str) -> Result<Vec<Read<StoredPosting>>, Failed> {
+        self.query(&keys::payment_pk(&subject), "POSTING#").await
     }
 
     /// Open invoices whose EHR balance is this amount: to be shown, never applied.

@@ -3,6 +3,8 @@
 //! Must not: put an e-mail into a URL, put anything of a body into an error but codes and ids, or repeat a call by itself:
 //! whoever holds the effect decides when to try again.
 
+mod payouts;
+
 use super::json::{Problem, word};
 use super::wire::Projection;
 use super::wire::answers::{self, Cursor, Page, Refusal};
@@ -16,6 +18,8 @@ use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use vesper_core::event::{Failure, Refund};
 use vesper_core::ids::{ChargeId, CustomerId, PaymentId};
+
+pub use payouts::PayoutRowsPage;
 
 pub use super::wire::answers::{ChargeNow, CustomerNow, CustomersPage, PaymentIntentNow, PaymentMethodNow};
 

@@ -70,6 +70,14 @@ impl<'a> Obj<'a> {
         self.raw(field).filter(|v| v.get() != "null")
     }
 
+    /// The same object; where `field` is absent or null, it has the other's.
+    pub(super) fn with_missing(mut self, field: &str, other: &Obj<'a>) -> Self {
+        if let (false, Some(value)) = (self.given(field), other.raw(field)) {
+            self.0.insert(field.to_owned(), value);
+        }
+        self
+    }
+
     /// Whether the key is there, null included.
     pub(super) fn has(&self, field: &str) -> bool {
         self.raw(field).is_some()

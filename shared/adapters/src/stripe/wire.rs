@@ -5,6 +5,7 @@
 //! what is not copied here by name does not leave.
 
 pub(super) mod answers;
+pub(super) mod payouts;
 
 use super::json::{AnyId, Obj, Problem, word};
 use crate::personal::EmailHasher;
@@ -87,7 +88,8 @@ pub fn project(body: &[u8], p: &Projection) -> Result<Incoming, BadBody> {
         (Ok(What::Other { event_type: word(&event_type) }), related)
     } else {
         let data = top.object("data").ok_or(BadBody::NoObject)?;
-        let object = data.object("object").ok_or(BadBody::NoObject)?;
+        // An object that does not say when it was made counts as made when its event was.
+        let object = data.object("object").ok_or(BadBody::NoObject)?.with_missing("created", &top);
         (what(&event_type, &object, data.object("previous_attributes").as_ref(), p), object)
     };
     let created = top.time("created");
@@ -164,26 +166,29 @@ fn email(object: &Obj<'_>, field: &str, p: &Projection) -> Option<EmailHash> {
     object.text(field).and_then(|address| p.hasher.hash(&address))
 }
 
-/// The first of `keys` that the metadata has, trimmed; a blank value is absent.
-fn named(metadata: Option<&Obj<'_>>, keys: &[String]) -> Result<Option<String>, Problem> {
+/// The first of `keys` that the metadata has, trimmed; a blank value is absent. An e-mail address is no id of anything: its keyed
+/// hash still names something that is not known, and may be stored.
+fn named(metadata: Option<&Obj<'_>>, keys: &[String], hasher: &EmailHasher) -> Result<Option<String>, Problem> {
     let Some(metadata) = metadata else { return Ok(None) };
     for key in keys {
         let value = metadata.typed(key, "metadata")?;
         if let Some(value) = value.as_deref().map(str::trim).filter(|v| !v.is_empty()) {
-            return Ok(Some(value.to_owned()));
+            let address = value.contains('@').then(|| hasher.hash(value)).flatten();
+            return Ok(Some(address.map_or_else(|| value.to_owned(), |hash| format!("hidden-{hash}"))));
         }
     }
     Ok(None)
 }
 
-fn reference(object: &Obj<'_>, keys: &MetadataKeys) -> Result<Reference, Problem> {
+fn reference(object: &Obj<'_>, p: &Projection) -> Result<Reference, Problem> {
     let metadata = object.object_if_any("metadata")?;
-    let named = |keys: &[String]| named(metadata.as_ref(), keys);
+    let keys = &p.keys;
+    let named = |keys: &[String]| named(metadata.as_ref(), keys, &p.hasher);
     Ok(Reference {
         invoice: named(&keys.invoice)?,
         session: named(&keys.session)?,
         client: named(&keys.client)?,
-        kind: named(&keys.kind)?,
+        kind: named(&keys.kind)?.map(|kind| word(&kind)),
     })
 }
 
@@ -205,7 +210,7 @@ fn success_from_payment_intent(pi: &Obj<'_>, p: &Projection) -> Result<Success, 
         customer: pi.id_if_any("customer")?,
         amount: pi.amount("amount_received")?,
         currency: pi.currency("currency")?,
-        reference: reference(pi, &p.keys)?,
+        reference: reference(pi, p)?,
         receipt_email: email(pi, "receipt_email", p),
         balance_transaction: match expanded_charge {
             Some(charge) => charge.id_if_any::<AnyId>("balance_transaction")?.map(|id| id.0),
@@ -224,7 +229,7 @@ fn success_from_charge(charge: &Obj<'_>, p: &Projection) -> Result<Success, Prob
         customer: charge.id_if_any("customer")?,
         amount: charge.amount(amount)?,
         currency: charge.currency("currency")?,
-        reference: reference(charge, &p.keys)?,
+        reference: reference(charge, p)?,
         receipt_email: email(charge, "receipt_email", p),
         balance_transaction: charge.id_if_any::<AnyId>("balance_transaction")?.map(|id| id.0),
         object_created: charge.time("created")?,
@@ -248,7 +253,7 @@ fn failure_from_payment_intent(pi: &Obj<'_>, error: Option<&Obj<'_>>, p: &Projec
         customer: pi.id_if_any::<CustomerId>("customer")?,
         amount: pi.amount("amount")?,
         currency: pi.currency("currency")?,
-        reference: reference(pi, &p.keys)?,
+        reference: reference(pi, p)?,
         receipt_email: email(pi, "receipt_email", p),
         payment_method: method,
         payment_method_type: error.and_then(|e| e.object("payment_method")).and_then(|m| m.word("type")),
@@ -275,7 +280,7 @@ fn refund(refund: &Obj<'_>, p: &Projection) -> Result<Refund, Problem> {
             _ => RefundStatus::Pending,
         },
         // A name that can be no id hits none of the allocations, and so is no name (design.md section 4).
-        names_invoice: named(metadata.as_ref(), &p.keys.invoice)?.and_then(|name| InvoiceId::try_from(name).ok()),
+        names_invoice: named(metadata.as_ref(), &p.keys.invoice, &p.hasher)?.and_then(|name| InvoiceId::try_from(name).ok()),
         created: refund.time("created")?,
     })
 }
@@ -591,6 +596,21 @@ mod tests {
         assert_eq!(event.created.as_second(), 1_795_190_400, "the object's, for want of a better one");
         body["type"] = json!("payment_intent.created");
         assert!(matches!(projected(&body).event.what, What::Other { .. }));
+    }
+
+    #[test]
+    fn an_object_that_does_not_say_when_it_was_made_was_made_when_its_event_was() {
+        for created in [None, Some(Value::Null)] {
+            let mut body = without("payment_intent.succeeded", &["created"]);
+            if let Some(null) = created {
+                body["data"]["object"]["created"] = null;
+            }
+            let got = what_json(&body);
+            assert_eq!((&got["what"], &got["object_created"]), (&json!("payment_succeeded"), &json!("2026-11-20T16:00:02Z")));
+        }
+        for name in ["charge.succeeded", "refund.created", "charge.dispute.created", "payment_intent.payment_failed.lost_card"] {
+            assert_ne!(what_json(&without(name, &["created"]))["what"], "unreadable", "{name}");
+        }
     }
 
     #[test]

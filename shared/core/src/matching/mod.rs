@@ -9,6 +9,8 @@ mod rules;
 pub mod subset;
 pub mod who_pays;
 
+pub use rules::unknown_owner;
+
 use crate::event::Success;
 use crate::ids::{ClientId, CustomerId, EmailHash, InvoiceId, SessionId};
 use crate::money::Minor;

@@ -226,7 +226,8 @@ fn closes_with(look: &Deciding<'_>, file: &InvoiceFile, amount: Minor) -> bool {
 }
 
 /// The owner of an invoice whose record has not arrived: a place of its own, so that nothing is mixed up.
-fn unknown_owner(id: &InvoiceId) -> ClientId {
+#[must_use]
+pub fn unknown_owner(id: &InvoiceId) -> ClientId {
     let mut text = String::from("?");
     for c in id.as_str().chars() {
         if text.len().saturating_add(c.len_utf8()) > ID_BYTES_MAX {
@@ -262,21 +263,28 @@ fn named_records(reference: &Reference) -> impl Iterator<Item = Watch> + use<> {
     invoice.into_iter().chain(session)
 }
 
-/// Whether the invoice belongs to who pays. A customer linked to nobody: the reference alone decides.
-fn belongs(world: &World, payer: &Payer, invoice: &Invoice) -> bool {
-    if world.client_record(&invoice.client).is_some() && world.client(&invoice.client).is_none() {
+/// Whether the invoice belongs to who pays. A customer linked to nobody: the reference alone decides, unless the metadata also
+/// names a client that the EHR does not know and the invoice is neither his nor that of one whose guarantor he is.
+fn belongs(look: &Deciding<'_>, payer: &Payer, invoice: &Invoice) -> bool {
+    let world = look.world;
+    let owner = world.client(&invoice.client);
+    if world.client_record(&invoice.client).is_some() && owner.is_none() {
         return false;
     }
     match payer {
         Payer::Known { family, .. } => family.contains(&invoice.client),
         Payer::Strangers(clients) => clients.iter().any(|c| world.family(c).contains(&invoice.client)),
-        Payer::Unknown { .. } => true,
+        Payer::Unknown { named_unknown: false } => true,
+        Payer::Unknown { named_unknown: true } => {
+            let his = |id: &ClientId| look.case.success.reference.client.as_deref() == Some(id.as_str());
+            his(&invoice.client) || owner.and_then(|c| c.guarantor.as_ref()).is_some_and(his)
+        }
         Payer::Conflict => false,
     }
 }
 
 fn the_named_invoice(look: &mut Deciding<'_>, payer: &Payer, invoice: &Invoice) -> Decision {
-    if !belongs(look.world, payer, invoice) {
+    if !belongs(look, payer, invoice) {
         return look.ask(3, Reason::ReferenceConflict, vec![], "the named invoice is not one of the paying client's");
     }
     look.payer = look.payer.take().or_else(|| Some(invoice.client.clone()));
@@ -300,7 +308,7 @@ fn the_named_invoice(look: &mut Deciding<'_>, payer: &Payer, invoice: &Invoice) 
 
 /// A session with several live invoices: checked like one, then only these are candidates.
 fn one_of_the_named(look: &mut Deciding<'_>, payer: &Payer, invoices: &[&Invoice]) -> Decision {
-    if !invoices.iter().all(|i| belongs(look.world, payer, i)) {
+    if !invoices.iter().all(|i| belongs(look, payer, i)) {
         return look.ask(3, Reason::ReferenceConflict, vec![], "an invoice of the named session is not one of the paying client's");
     }
     if invoices.iter().all(|i| open_of(look.world, &i.id).is_zero()) {
@@ -494,14 +502,14 @@ fn nothing_open(look: &Deciding<'_>, family: &BTreeSet<ClientId>, third_party: b
     parked(look, 13, "the client has nothing open yet", family.iter().cloned().map(Watch::Client).collect())
 }
 
-/// Rule 15.
+/// Rule 15. The invoices of the same amount that are shown with the question concern no decision: the caller asks the store for them.
 fn unknown_client(look: &Deciding<'_>) -> Decision {
     let success = look.case.success;
     let may_come = success.customer.is_some() || success.reference.client.is_some();
     if may_come && look.case.look != Look::Deadline {
         return parked(look, 15, "nobody knows yet whose payment this is", who_might_come(look));
     }
-    look.ask(15, Reason::UnknownClient, same_amount_anywhere(look), "nobody knows whose payment this is")
+    look.ask(15, Reason::UnknownClient, vec![], "nobody knows whose payment this is")
 }
 
 fn who_might_come(look: &Deciding<'_>) -> BTreeSet<Watch> {
@@ -510,16 +518,6 @@ fn who_might_come(look: &Deciding<'_>) -> BTreeSet<Watch> {
     let named = success.reference.client.as_deref().and_then(|id| ClientId::parse(id).ok()).map(Watch::Client);
     let email = success.customer.as_ref().and_then(|c| look.world.email_of(c)).or(success.receipt_email.as_ref());
     customer.into_iter().chain(named).chain(email.cloned().map(Watch::Email)).collect()
-}
-
-/// Invoices with this amount open, shown and never applied. Only what the world holds: the store adds none for this.
-fn same_amount_anywhere(look: &Deciding<'_>) -> Vec<Answer> {
-    let fits = |i: &&Invoice| {
-        !i.void && i.currency == look.case.success.currency && open_of(look.world, &i.id) == look.amount()
-            && look.world.client(&i.client).is_some()
-    };
-    let invoices = look.world.invoices().filter_map(|f| f.invoice.as_ref()).filter(fits);
-    invoices.take(ANSWERS_MAX).map(|i| Answer::Apply(vec![(i.id.clone(), look.amount())])).collect()
 }
 
 fn parked(look: &Deciding<'_>, rule: u8, why: &str, watch: BTreeSet<Watch>) -> Decision {

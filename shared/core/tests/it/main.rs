@@ -11,5 +11,7 @@ mod matching_who_pays;
 mod money_properties;
 mod movements;
 mod practice;
+mod recovery_guard;
+mod recovery_timeline;
 mod subset_properties;
 mod texts;

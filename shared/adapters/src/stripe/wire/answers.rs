@@ -124,7 +124,7 @@ impl Cursor for (CustomerId, Option<EmailHash>) {
     }
 }
 
-fn object(body: &[u8]) -> Result<Obj<'_>, Problem> {
+pub(super) fn object(body: &[u8]) -> Result<Obj<'_>, Problem> {
     std::str::from_utf8(body).ok().and_then(Obj::parse).ok_or(Problem::new("body", "is no JSON object"))
 }
 
@@ -190,7 +190,7 @@ pub(in crate::stripe) fn payment_method(body: &[u8]) -> Result<PaymentMethodNow,
     Ok(PaymentMethodNow { customer: method.id_if_any("customer")?, kind })
 }
 
-fn page<T>(body: &[u8], read: impl Fn(&Obj<'_>) -> Result<T, Problem>) -> Result<Page<T>, Problem> {
+pub(super) fn page<T>(body: &[u8], read: impl Fn(&Obj<'_>) -> Result<T, Problem>) -> Result<Page<T>, Problem> {
     let list = object(body)?;
     let items = list.objects_if_any("data")?.ok_or(Problem::new("data", "is missing"))?;
     let has_more = list.flag("has_more").ok_or(Problem::new("has_more", "is missing"))?;

@@ -1,0 +1,406 @@
+//! Records of the EHR on the embedded engine: what they do to money that was allocated before.
+
+use super::records;
+use crate::dead_letters;
+use crate::reconcile::{self, movements};
+use crate::testing::{Bench, SETTINGS, Script, app};
+use crate::write_back;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use vesper_adapters::dynamo::embedded::Engine;
+use vesper_adapters::dynamo::item::Read;
+use vesper_adapters::dynamo::model::{StoredAllocation, StoredReversal};
+use vesper_adapters::dynamo::store::RowRef;
+use vesper_adapters::http::TransportError;
+use vesper_adapters::personal::Personal;
+use vesper_core::effect::EffectState;
+use vesper_core::event::{Event, Reference, Refund, RefundStatus, Success, What};
+use vesper_core::ids::*;
+use vesper_core::money::{Currency, Minor};
+use vesper_core::movement::Movement;
+use vesper_core::payment::PaymentState;
+use vesper_core::records::*;
+use vesper_core::review::{Reason, Status};
+
+fn minor(v: i64) -> Minor {
+    Minor::new(v).unwrap()
+}
+
+fn inv(id: &str) -> InvoiceId {
+    InvoiceId::parse(id).unwrap()
+}
+
+fn cl(id: &str) -> ClientId {
+    ClientId::parse(id).unwrap()
+}
+
+fn pi(id: &str) -> PaymentId {
+    PaymentId::parse(id).unwrap()
+}
+
+/// A bridge that takes what it is sent, and knows no reference.
+fn takes(request: &vesper_adapters::http::HttpRequest) -> Result<(u16, String), TransportError> {
+    let url = request.url.clone();
+    if url.contains("/by-reference/") {
+        return Ok((404, String::new()));
+    }
+    if url.contains("/capabilities") {
+        let can = json!({"system": "t", "writes_payments": true, "reverses_payments": true, "idempotent_writes": true});
+        return Ok((200, can.to_string()));
+    }
+    if request.method != http::Method::POST {
+        return Err(TransportError::NotSent);
+    }
+    let sent: Value = serde_json::from_slice(&request.body).unwrap();
+    let (reversed, amount) =
+        if url.contains("/reversals") { (sent["amount"].clone(), json!(4200)) } else { (json!(0), sent["amount"].clone()) };
+    let state = if reversed == amount { "reversed" } else { "posted" };
+    let answer = json!({"kind": "payment", "id": "epay_1", "invoice_id": sent.get("invoice_id").unwrap_or(&json!("inv_1")), "portion": "client",
+        "amount": amount, "currency": "usd", "method": "card", "online": false, "posted_on": sent["posted_on"],
+        "reference": sent.get("reference").unwrap_or(&json!("x")), "reversed": reversed, "state": state, "version": "1",
+        "observed_at": "2026-11-21T15:00:00Z"});
+    Ok((201, answer.to_string()))
+}
+
+struct Practice {
+    bench: Bench,
+    bridge: Arc<Script>,
+    seq: std::cell::Cell<u64>,
+}
+
+impl Practice {
+    /// Clients `c_1` (customer `cus_1`) and `c_2`, nothing billed.
+    async fn new() -> Practice {
+        Self::with(takes).await
+    }
+
+    async fn with(
+        answer: impl Fn(&vesper_adapters::http::HttpRequest) -> Result<(u16, String), TransportError> + Send + Sync + 'static,
+    ) -> Practice {
+        let bridge = Script::new(answer);
+        let bench = app(&Engine::memory().unwrap(), bridge.clone(), SETTINGS).await;
+        let p = Practice { bench, bridge, seq: 1.into() };
+        p.client("c_1", |c| c.customers = vec![CustomerId::parse("cus_1").unwrap()]).await;
+        p.client("c_2", |_| {}).await;
+        p
+    }
+
+    fn seen(&self) -> Seen {
+        self.bench.host.advance_s(1);
+        self.seq.set(self.seq.get() + 1);
+        Seen { observed_at: self.bench.app.host.now(), seq: self.seq.get() }
+    }
+
+    async fn client(&self, id: &str, change: impl FnOnce(&mut Client)) {
+        let mut client = Client {
+            id: cl(id),
+            customers: vec![],
+            emails: vec![],
+            guarantor: None,
+            status: ClientStatus::Active,
+            autopay: Autopay::Off,
+            card_consent: CardConsent::Given,
+            coverage: Coverage::SelfPay,
+            version: "1".to_owned(),
+            seen: self.seen(),
+        };
+        change(&mut client);
+        records::client(&self.bench.app, &client, &Personal::default()).await.unwrap();
+    }
+
+    async fn bill(&self, client: &str, id: &str, charge: i64, paid: i64, change: impl FnOnce(&mut Invoice)) {
+        let mut invoice = Invoice {
+            id: inv(id),
+            number: None,
+            client: cl(client),
+            currency: Currency::USD,
+            issued_on: "2026-11-01".parse().unwrap(),
+            void: false,
+            category: Category::Copay,
+            sessions: vec![],
+            client_share: Share { charge: minor(charge), paid: minor(paid), open: minor(charge - paid), ..Share::default() },
+            payer_share: Share::default(),
+            version: "1".to_owned(),
+            seen: self.seen(),
+        };
+        change(&mut invoice);
+        records::invoice(&self.bench.app, &invoice).await.unwrap();
+    }
+
+    fn in_ehr(&self, id: &str, invoice: &str, amount: i64, reference: &str) -> EhrPayment {
+        let seen = self.seen();
+        EhrPayment {
+            id: EhrPaymentId::parse(id).unwrap(),
+            invoice: inv(invoice),
+            portion: Portion::Client,
+            amount: minor(amount),
+            reversed: Minor::ZERO,
+            currency: Currency::USD,
+            method: Method::Card,
+            posted_on: "2026-11-21".parse().unwrap(),
+            reference: reference.to_owned(),
+            first_observed_at: seen.observed_at,
+            seen,
+        }
+    }
+
+    async fn told(&self, payment: &EhrPayment) {
+        records::payment(&self.bench.app, payment).await.unwrap();
+    }
+
+    fn success(&self, id: &str, amount: i64) -> Success {
+        Success {
+            payment: pi(id),
+            charge: Some(ChargeId::parse(&format!("ch_{id}")).unwrap()),
+            customer: Some(CustomerId::parse("cus_1").unwrap()),
+            amount: minor(amount),
+            currency: Currency::USD,
+            reference: Reference::default(),
+            receipt_email: None,
+            balance_transaction: None,
+            object_created: self.bench.app.now(),
+        }
+    }
+
+    async fn pay(&self, success: Success) {
+        self.bench.host.advance_s(1);
+        let id = EventId::parse(&format!("evt_{}", success.payment)).unwrap();
+        let event = Event { id, created: self.bench.app.now(), what: What::PaymentSucceeded(success) };
+        reconcile::event(&self.bench.app, &event).await.unwrap();
+    }
+
+    async fn refund(&self, payment: &str, amount: i64) {
+        let refund = Refund {
+            id: MovementId::parse("re_1").unwrap(),
+            payment: pi(payment),
+            charge: None,
+            amount: minor(amount),
+            currency: Currency::USD,
+            status: RefundStatus::Succeeded,
+            names_invoice: None,
+            created: self.bench.app.now(),
+        };
+        movements::heard(&self.bench.app, Movement::of_refund(&refund)).await.unwrap();
+    }
+
+    async fn row(&self, client: &str, payment: &str, n: u32) -> Option<Read<StoredAllocation>> {
+        self.bench.app.store.allocation(&cl(client), &pi(payment), n).await.unwrap()
+    }
+
+    async fn reversals(&self, client: &str, payment: &str) -> Vec<Read<StoredReversal>> {
+        self.bench.app.store.reversals(&cl(client), &pi(payment)).await.unwrap()
+    }
+
+    async fn write(&self, place: &RowRef) {
+        write_back::write(&self.bench.app, place).await.unwrap();
+    }
+
+    /// (allocated, unapplied, credit)
+    async fn stands(&self, payment: &str) -> (i64, i64, i64) {
+        let read = self.bench.app.store.payment(&pi(payment)).await.unwrap().unwrap();
+        let p = &read.item.payment;
+        p.check().unwrap();
+        (p.allocated().get(), p.unapplied.get(), p.credit.get())
+    }
+
+    async fn asked(&self, subject: &str) -> Vec<Reason> {
+        let all = self.bench.app.store.reviews_about(subject).await.unwrap();
+        all.iter().filter(|r| r.item.review.status == Status::Open).map(|r| r.item.review.question.reason).collect()
+    }
+
+    fn posted(&self) -> Vec<Value> {
+        let sent = self.bridge.take();
+        let posts = sent.iter().filter(|r| r.method == http::Method::POST && r.url.contains("/v1/payments"));
+        posts.map(|r| serde_json::from_slice(&r.body).unwrap()).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_invoice_that_changes_hands_takes_its_allocation_and_its_reversal_along() {
+    let p = Practice::new().await;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    let row = p.row("c_1", "pi_1", 1).await.unwrap();
+    p.write(&RowRef::of(&row.item)).await;
+    p.refund("pi_1", 1200).await;
+    p.posted();
+    // The same version moves it and shows the payment.
+    let ours = p.in_ehr("epay_1", "inv_1", 4200, &row.item.allocation.reference);
+    p.told(&ours).await;
+    p.bill("c_2", "inv_1", 4200, 4200, |_| {}).await;
+    assert!(p.row("c_1", "pi_1", 1).await.is_none());
+    let moved = p.row("c_2", "pi_1", 1).await.unwrap().item;
+    assert!(moved.allocation.shown && moved.allocation.client == cl("c_2"));
+    assert_eq!(p.reversals("c_1", "pi_1").await.len(), 0);
+    let reversal = p.reversals("c_2", "pi_1").await.remove(0).item;
+    p.write(&RowRef::of(&reversal)).await;
+    assert_eq!(p.posted()[0]["amount"], 1200, "what was refunded is taken back in the EHR");
+    assert_eq!(p.asked("inv_1").await, []);
+}
+
+#[tokio::test]
+async fn what_the_ehr_had_before_its_invoice_arrived_is_found_and_refunded_on_it() {
+    let p = Practice::new().await;
+    p.told(&p.in_ehr("epay_9", "inv_9", 4200, "pi_1")).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    assert_eq!(p.stands("pi_1").await, (4200, 0, 0));
+    p.bill("c_1", "inv_9", 4200, 4200, |_| {}).await;
+    p.refund("pi_1", 4200).await;
+    let row = p.row("c_1", "pi_1", 1).await.expect("it stands with the invoice");
+    assert_eq!(row.item.allocation.net(), Minor::ZERO);
+    assert_eq!(p.stands("pi_1").await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn an_older_version_of_an_early_payment_does_not_replace_the_newer() {
+    let p = Practice::new().await;
+    let old = p.in_ehr("epay_9", "inv_9", 4200, "pi_1");
+    let mut new = p.in_ehr("epay_9", "inv_9", 4200, "pi_1");
+    new.reversed = minor(4200);
+    p.told(&new).await;
+    p.told(&old).await;
+    let stored = p.bench.app.store.orphan_payments(&inv("inv_9")).await.unwrap();
+    assert_eq!(stored[0].payment.reversed, minor(4200));
+}
+
+#[tokio::test]
+async fn our_payment_on_an_invoice_that_arrives_later_is_asked_about() {
+    let p = Practice::new().await;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    p.told(&p.in_ehr("epay_9", "inv_9", 4200, "pi_1")).await;
+    p.bill("c_1", "inv_9", 4200, 4200, |_| {}).await;
+    assert_eq!(p.asked("inv_9").await, [Reason::EhrDisagrees]);
+}
+
+#[tokio::test]
+async fn a_void_of_an_invoice_with_two_allocations_of_one_payment_credits_both() {
+    let p = Practice::new().await;
+    p.bill("c_1", "inv_1", 3000, 0, |_| {}).await;
+    let named = |s: Success| Success { reference: Reference { invoice: Some("inv_1".into()), ..Reference::default() }, ..s };
+    p.pay(named(p.success("pi_1", 4200))).await;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    let review = p.bench.app.store.reviews_about("pi_1").await.unwrap().remove(0);
+    let typed = crate::review::answers::Chosen::OtherInvoice("inv_1".into());
+    let told = crate::review::answers::answer(&p.bench.app, "ada", &review.item.review.id, review.rev, typed).await.unwrap();
+    assert_eq!(told, crate::review::answers::Answered::Done);
+    assert_eq!(p.stands("pi_1").await, (4200, 0, 0));
+    p.bill("c_1", "inv_1", 4200, 0, |i| i.void = true).await;
+    assert_eq!(p.stands("pi_1").await, (0, 4200, 4200));
+    assert_eq!(p.asked("pi_1").await, [Reason::VoidInvoice]);
+    let loaded = p.bench.app.store.load_clients([cl("c_1")]).await.unwrap();
+    assert!(loaded.money_left.contains(&pi("pi_1")), "the guard of a card must see the credit");
+}
+
+#[tokio::test]
+async fn a_lowered_charge_is_no_disagreement_of_the_ehr() {
+    let p = Practice::new().await;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    let row = p.row("c_1", "pi_1", 1).await.unwrap();
+    p.told(&p.in_ehr("epay_1", "inv_1", 4200, &row.item.allocation.reference)).await;
+    p.bill("c_1", "inv_1", 4200, 4200, |_| {}).await;
+    assert!(p.row("c_1", "pi_1", 1).await.unwrap().item.allocation.shown);
+    p.bill("c_1", "inv_1", 3000, 3000, |_| {}).await;
+    assert_eq!(p.stands("pi_1").await, (3000, 1200, 1200));
+    assert_eq!(p.asked("inv_1").await, []);
+    assert!(p.row("c_1", "pi_1", 1).await.unwrap().item.allocation.shown);
+}
+
+#[tokio::test]
+async fn cash_that_is_told_before_the_invoice_counts_it_is_no_disagreement() {
+    let p = Practice::new().await;
+    p.bill("c_1", "inv_1", 5200, 0, |_| {}).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    // The only invoice: a part of it.
+    assert_eq!(p.stands("pi_1").await, (4200, 0, 0));
+    let row = p.row("c_1", "pi_1", 1).await.unwrap();
+    p.told(&p.in_ehr("epay_1", "inv_1", 4200, &row.item.allocation.reference)).await;
+    p.bill("c_1", "inv_1", 5200, 4200, |_| {}).await;
+    let mut cash = p.in_ehr("epay_2", "inv_1", 1000, "");
+    cash.method = Method::Cash;
+    p.told(&cash).await;
+    p.bill("c_1", "inv_1", 5200, 5200, |_| {}).await;
+    assert_eq!(p.asked("inv_1").await, []);
+    // A version that shows it no more is one.
+    p.bill("c_1", "inv_1", 5200, 1000, |_| {}).await;
+    assert_eq!(p.asked("inv_1").await, [Reason::EhrDisagrees]);
+}
+
+#[tokio::test]
+async fn what_a_person_took_back_is_not_written_by_a_redrive() {
+    let p = Practice::with(|r| if r.method == http::Method::POST { Ok((422, String::new())) } else { takes(r) }).await;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    let place = RowRef::of(&p.row("c_1", "pi_1", 1).await.unwrap().item);
+    p.write(&place).await;
+    assert_eq!(p.row("c_1", "pi_1", 1).await.unwrap().item.effect.unwrap().state, EffectState::Dead);
+    let version = p.bench.app.store.payment(&pi("pi_1")).await.unwrap().unwrap().rev;
+    crate::review::answers::take_back(&p.bench.app, "ada", &pi("pi_1"), version).await.unwrap();
+    let reversal = p.reversals("c_1", "pi_1").await.remove(0).item;
+    p.write(&RowRef::of(&reversal)).await;
+    p.posted();
+    dead_letters::redrive_all(&p.bench.app).await.unwrap();
+    p.write(&place).await;
+    assert_eq!(p.posted(), Vec::<Value>::new(), "nothing of it may reach the EHR");
+}
+
+#[tokio::test]
+async fn an_email_is_judged_by_everybody_who_has_it() {
+    let p = Practice::new().await;
+    let app = &p.bench.app;
+    let hash = app.projection.hasher.hash("ada@example.org").unwrap();
+    let mail = |c: &mut Client| c.emails = vec![hash.clone()];
+    p.client("c_3", mail).await;
+    p.client("c_4", mail).await;
+    // The customer's only client is a deleted chart in the family of one of them.
+    p.client("c_5", |c| {
+        c.customers = vec![CustomerId::parse("cus_5").unwrap()];
+        c.guarantor = Some(cl("c_3"));
+        c.status = ClientStatus::Deleted;
+    })
+    .await;
+    app.store.set_meta("customers_listed", &true, 0).await.unwrap();
+    reconcile::customers::email_is(app, &CustomerId::parse("cus_5").unwrap(), Some(hash.clone()), app.now()).await.unwrap();
+    p.bill("c_3", "inv_3", 4200, 0, |_| {}).await;
+    let success = Success { customer: Some(CustomerId::parse("cus_5").unwrap()), ..p.success("pi_5", 4200) };
+    p.pay(success).await;
+    assert_eq!(p.bench.app.store.payment(&pi("pi_5")).await.unwrap().unwrap().item.payment.state, PaymentState::Parked);
+}
+
+#[tokio::test]
+async fn an_older_customer_event_does_not_bring_an_old_email_back() {
+    let p = Practice::new().await;
+    let app = &p.bench.app;
+    let cus = CustomerId::parse("cus_7").unwrap();
+    let (old, new) = (app.projection.hasher.hash("old@example.org"), app.projection.hasher.hash("new@example.org"));
+    let at: jiff::Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+    let before: jiff::Timestamp = "2026-11-21T11:00:00Z".parse().unwrap();
+    reconcile::customers::email_is(app, &cus, new.clone(), at).await.unwrap();
+    reconcile::customers::email_is(app, &cus, old, before).await.unwrap();
+    assert_eq!(app.store.customer(&cus).await.unwrap().unwrap().item.email, new);
+}
+
+#[tokio::test]
+async fn no_free_text_of_an_ehr_payment_is_stored() {
+    let p = Practice::new().await;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    p.told(&p.in_ehr("epay_1", "inv_1", 100, "check of Persephone Quill")).await;
+    let mut found = String::new();
+    p.bench.app.store.scan(&mut |row| found.push_str(&row.body)).await.unwrap();
+    assert!(found.contains("epay_1") && !found.contains("Persephone"));
+}
+
+#[tokio::test]
+async fn a_charge_that_is_heard_of_later_shows_the_allocation_too() {
+    let p = Practice::new().await;
+    p.bill("c_1", "inv_1", 5200, 0, |_| {}).await;
+    p.pay(Success { charge: None, ..p.success("pi_1", 4200) }).await;
+    reconcile::payments::complete(&p.bench.app, &p.success("pi_1", 4200)).await.unwrap();
+    p.told(&p.in_ehr("epay_1", "inv_1", 4200, "ch_pi_1")).await;
+    p.bill("c_1", "inv_1", 5200, 4200, |_| {}).await;
+    assert!(p.row("c_1", "pi_1", 1).await.unwrap().item.allocation.shown);
+    p.bill("c_1", "inv_2", 4200, 0, |_| {}).await;
+    p.told(&p.in_ehr("epay_2", "inv_2", 4200, "ch_pi_1")).await;
+    assert_eq!(p.asked("inv_2").await, [Reason::EhrDisagrees]);
+}

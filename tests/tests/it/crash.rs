@@ -1,0 +1,214 @@
+//! The crash sweep: small flows in which every single call to the table and to an outside system fails once, before and after
+//! it was done, or is the last one of its process. Afterwards everything is redelivered, and the end is that of the run that
+//! nobody disturbed; EHR and books saw each thing once.
+
+use serde_json::{Value, json};
+use vesper_adapters::dynamo::faults::{Fault, Target, When};
+use vesper_standins::ehr::{Capabilities, DeskPayment};
+use vesper_standins::stripe::NewPayment;
+use vesper_tests::harness::wire::Blow;
+use vesper_tests::harness::{Bundle, Options};
+
+/// What is disturbed.
+#[derive(Clone, Copy, Debug)]
+enum Flow {
+    /// A payment is reconciled, written back and posted.
+    Payment,
+    /// The same at a bridge whose writes are not idempotent.
+    PaymentOnce,
+    /// An invoice arrives for which a payment waits; the payment is decided, written back and posted.
+    Import,
+    /// A check at the desk, a new version of an invoice and a new client arrive.
+    ImportRecords,
+    /// Part of a payment is refunded: reversed in the EHR, posted.
+    Refund,
+}
+
+/// The world before the flow, and what begins it.
+async fn world(flow: Flow) -> (Bundle, Begin) {
+    let options = Options { by_hand: true, ..Options::default() };
+    let once = Capabilities { idempotent_writes: false, writes_payments: true, reverses_payments: true };
+    let mut b = Bundle::prepared(options, |s| {
+        if matches!(flow, Flow::PaymentOnce) {
+            s.ehr.set_capabilities(once);
+        }
+    })
+    .await;
+    let (client, customer) = b.client();
+    let begin = match flow {
+        Flow::Payment | Flow::PaymentOnce => {
+            b.bill(&client, 4200);
+            b.sync().await;
+            let _ = b.pay(&NewPayment::of(&customer, 4200));
+            Begin::Deliver
+        }
+        Flow::Import => {
+            b.sync().await;
+            let _ = b.pay(&NewPayment::of(&customer, 4200));
+            rest(&b).await;
+            b.bill(&client, 4200);
+            Begin::Notice
+        }
+        Flow::ImportRecords => {
+            let invoice = b.bill(&client, 4200);
+            b.sync().await;
+            b.client_of(json!({"guarantor_id": client}));
+            b.standins.ehr.paid_in_ehr(&DeskPayment::check(&invoice, 1200));
+            Begin::Notice
+        }
+        Flow::Refund => {
+            b.bill(&client, 4200);
+            b.sync().await;
+            let payment = b.pay(&NewPayment::of(&customer, 4200));
+            rest(&b).await;
+            b.standins.stripe.refund(&payment, Some(1000), Value::Null, "succeeded");
+            Begin::Deliver
+        }
+    };
+    b.wire.start_counting();
+    (b, begin)
+}
+
+#[derive(Clone, Copy)]
+enum Begin {
+    Deliver,
+    Notice,
+}
+
+async fn act(b: &Bundle, begin: Begin) {
+    match begin {
+        Begin::Deliver => b.deliver().await,
+        Begin::Notice => {
+            b.notice().await;
+        }
+    }
+    b.drain().await;
+}
+
+/// Redelivers and moves the clock from one due moment to the next until nothing is left, or only a payment that waits.
+async fn rest(b: &Bundle) {
+    for _ in 0..40 {
+        b.deliver().await;
+        b.drain().await;
+        let told = b.export().await;
+        let parked = told.list("payments").iter().any(|p| p["state"] == "parked");
+        let done = b.standins.stripe.undelivered().is_empty() && told.waiting() == 0 && b.stack.queues.next_visible().is_none();
+        if done && parked || done && !b.step().await {
+            return;
+        }
+        if !done {
+            b.step().await;
+        }
+    }
+    panic!("it does not come to rest: {}", b.export().await.0);
+}
+
+/// What nobody disturbed: the end, and how many calls to the table and to the outside systems there were.
+async fn undisturbed(flow: Flow) -> (Value, u64, u64) {
+    let (b, begin) = world(flow).await;
+    act(&b, begin).await;
+    let calls = (b.faults.calls(&Target::Any), b.wire.calls());
+    rest(&b).await;
+    (end(&b, "undisturbed").await, calls.0, calls.1)
+}
+
+/// What there is at the end, here and in the outside systems; the invariants hold.
+async fn end(b: &Bundle, case: &str) -> Value {
+    let told = b.export().await;
+    let broken = b.broken(&told);
+    assert!(broken.is_empty(), "{case}: {broken:?}");
+    let mut entries: Vec<String> =
+        b.standins.quickbooks.entries().iter().map(|e| format!("{:?} {:?}", e.doc_number, e.lines)).collect();
+    entries.sort();
+    let written: Vec<String> =
+        b.standins.ehr.written().iter().map(|p| format!("{} {} {}", p["reference"], p["amount"], p["reversed"])).collect();
+    json!({"told": told.outcome(), "entries": entries, "written": written})
+}
+
+async fn finish(mut b: Bundle, begin: Begin, case: &str, want: &Value) {
+    act(&b, begin).await;
+    if b.wire.is_dead() {
+        b.kill_and_restart().await;
+    } else {
+        b.faults.clear();
+    }
+    // Who was told nothing tells it again.
+    act(&b, begin).await;
+    rest(&b).await;
+    let got = end(&b, case).await;
+    assert_eq!(got, *want, "{case}");
+}
+
+/// Every call to the table fails once.
+async fn sweep_store(flow: Flow, fault: Fault) {
+    let (want, calls, _) = undisturbed(flow).await;
+    assert!(calls > 5, "{flow:?} makes {calls} calls");
+    for k in 1..=calls {
+        let (b, begin) = world(flow).await;
+        b.faults.script(Target::Any, When::Call(k), fault);
+        finish(b, begin, &format!("{flow:?}: {fault:?} at call {k} of {calls} to the table"), &want).await;
+    }
+}
+
+/// The process dies at every call to the table.
+async fn sweep_death(flow: Flow) {
+    let (want, calls, _) = undisturbed(flow).await;
+    for k in 1..=calls {
+        let (b, begin) = world(flow).await;
+        b.wire.die_at_store_call(k);
+        finish(b, begin, &format!("{flow:?}: death at call {k} of {calls} to the table"), &want).await;
+    }
+}
+
+/// Every call to an outside system fails in every way.
+async fn sweep_outside(flow: Flow) {
+    let (want, _, calls) = undisturbed(flow).await;
+    assert!(calls > 0, "{flow:?} calls nobody");
+    for k in 1..=calls {
+        for blow in Blow::ALL {
+            let (b, begin) = world(flow).await;
+            b.wire.strike(k, blow);
+            finish(b, begin, &format!("{flow:?}: {blow:?} at call {k} of {calls} to an outside system"), &want).await;
+        }
+    }
+}
+
+macro_rules! sweeps {
+    ($($name:ident => $flow:ident),* $(,)?) => {
+        $(mod $name {
+            use super::{Fault, Flow, sweep_death, sweep_outside, sweep_store};
+
+            #[tokio::test]
+            async fn a_call_to_the_table_is_not_done() {
+                sweep_store(Flow::$flow, Fault::ServerError).await;
+            }
+
+            #[tokio::test]
+            async fn an_answer_of_the_table_is_lost() {
+                sweep_store(Flow::$flow, Fault::LostAnswer).await;
+            }
+
+            #[tokio::test]
+            async fn the_process_dies_at_a_call_to_the_table() {
+                sweep_death(Flow::$flow).await;
+            }
+
+            #[tokio::test]
+            async fn a_call_to_an_outside_system_fails_or_is_the_last() {
+                sweep_outside(Flow::$flow).await;
+            }
+        })*
+    };
+}
+
+sweeps!(
+    reconcile_write_back_and_books => Payment,
+    import_and_a_parked_payment => Import,
+    import_of_records => ImportRecords,
+    a_refund => Refund,
+);
+
+#[tokio::test]
+async fn a_bridge_without_idempotent_writes_fails_or_is_the_last_that_is_called() {
+    sweep_outside(Flow::PaymentOnce).await;
+}
