@@ -74,7 +74,8 @@ pub async fn redrive_all(app: &App) -> Result<usize, Unfinished> {
 pub async fn redrive_letter(app: &App, letter: &DeadLetter) -> Result<(), Unfinished> {
     let task = serde_json::from_str::<Task>(&letter.body).ok();
     let event = serde_json::from_str::<Event>(&letter.body).ok();
-    let is_message = task.is_some();
+    let of_event = matches!(&task, Some(Task::EventV1 { event }) if event.id.as_str() == letter.id);
+    let is_message = task.is_some() && !of_event;
     if let Some(event) = &event
         && let Some(mut row) = app.store.event(&event.id).await?
     {

@@ -282,7 +282,7 @@ pub(super) async fn payment(app: &App, told: &EhrPayment) -> Result<BTreeSet<Wat
     let loaded = load_around(app, &client, None).await?;
     arrived.extend(family_of(&loaded, &client));
     arrived.insert(Watch::Invoice(new.invoice.clone()));
-    let old = loaded.world.invoice(&new.invoice).and_then(|f| f.payments.get(&new.id));
+    let old = loaded.world.invoices().find_map(|f| f.payments.get(&new.id));
     if old.is_some_and(|o| o.seen >= new.seen) {
         return Ok(arrived);
     }

@@ -404,3 +404,25 @@ async fn a_charge_that_is_heard_of_later_shows_the_allocation_too() {
     p.told(&p.in_ehr("epay_2", "inv_2", 4200, "ch_pi_1")).await;
     assert_eq!(p.asked("inv_2").await, [Reason::EhrDisagrees]);
 }
+
+#[tokio::test]
+async fn a_buried_message_that_is_sent_again_is_no_question_any_more() {
+    let p = Practice::new().await;
+    let task = crate::task::Task::LookV1 { payment: pi("pi_1") };
+    dead_letters::bury(&p.bench.app, "m_1", &task, "it panicked").await.unwrap();
+    assert_eq!(p.asked("m_1").await, [Reason::DeadLetter]);
+    dead_letters::redrive_all(&p.bench.app).await.unwrap();
+    assert_eq!(p.asked("m_1").await, []);
+}
+
+#[tokio::test]
+async fn what_a_live_time_left_is_not_written_in_shadow_mode() {
+    let mut p = Practice::new().await;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    p.posted();
+    p.bench.app.settings.practice.mode = vesper_adapters::settings::Mode::Shadow;
+    p.write(&RowRef::of(&p.row("c_1", "pi_1", 1).await.unwrap().item)).await;
+    assert_eq!(p.posted(), Vec::<Value>::new());
+    assert_eq!(p.row("c_1", "pi_1", 1).await.unwrap().item.effect.unwrap().state, EffectState::Pending);
+}

@@ -104,6 +104,16 @@ impl Draft {
     }
 }
 
+/// Asks for a place in the pace of the calls, before the first one of a posting; who gets none is told his turn.
+///
+/// # Errors
+/// [`Stop::Paced`] with the seconds until then.
+pub(super) fn pace(app: &App, books: &QuickBooks) -> Result<(), Stop> {
+    let mut pacer = books.pacer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let now = app.now();
+    pacer.take(now).map_err(|_| Stop::Paced { after_s: pacer.turn(now) })
+}
+
 /// One call.
 enum Call<'d> {
     Create(&'d Draft),
@@ -145,7 +155,6 @@ impl Work<'_> {
         let Some(mut draft) = Draft::of(&self.read.item) else {
             return Err(Stop::Refused { problem: "the posting is no entry and no transfer of two lines".to_owned() });
         };
-        self.pace(books)?;
         if ask_first {
             if let Some(booked) = self.look(books, &draft).await? {
                 return Ok(booked);
@@ -207,12 +216,6 @@ impl Work<'_> {
         self.read.item.meant_for.get_or_insert(posting.date);
         posting.date = open;
         Ok(())
-    }
-
-    /// Asks for a place in the pace of the calls, before the first one.
-    fn pace(&self, books: &QuickBooks) -> Result<(), Stop> {
-        let mut pacer = books.pacer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        pacer.take(self.app.now()).map_err(|after_s| Stop::Paced { after_s })
     }
 
     /// Counts a further call of the same posting. It is made at once (else a slow pace would never let an unknown outcome

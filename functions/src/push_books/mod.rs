@@ -38,7 +38,8 @@ pub async fn push(app: &App, row: &RowRef) -> Result<(), Unfinished> {
     let stop = match (held_back(app).await?, &app.quickbooks) {
         (Some(stop), _) => Some(stop),
         (None, None) => Some(Stop::Held { after_s: HELD_S, why: "there are no books in the settings" }),
-        (None, Some(_)) => None,
+        // Before the row is `sent`: hundreds may wait for their turn, and each of them costs a write then, not two.
+        (None, Some(quickbooks)) => books::pace(app, quickbooks).err(),
     };
     if let (None, Err(e)) = (&stop, app.store.save(&mut read).await) {
         // Whoever was first has it now.

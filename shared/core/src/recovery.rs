@@ -232,6 +232,9 @@ pub struct Recovery {
     /// The rung that is waited for, or was last.
     #[serde(default)]
     pub rung: Option<Rung>,
+    /// Rungs up to this one were used or lost under an earlier decline.
+    #[serde(default)]
+    pub gone: u8,
     /// Checkout or a Stripe invoice owns the PaymentIntent, or nobody could say: no card may be charged for it, not a new one either.
     #[serde(default)]
     pub owned: bool,
@@ -289,6 +292,7 @@ impl Recovery {
             shadow,
             turns: 0,
             rung: None,
+            gone: 0,
             owned: false,
             new_card: None,
             rearmed: None,
@@ -339,13 +343,8 @@ impl Recovery {
     #[must_use]
     pub fn next(&self, policy: &Policy, now: Timestamp) -> NextRetry {
         let attempted_on: Vec<Date> = self.attempts.iter().map(|a| a.date).collect();
-        let today = ladder::local_date(now, &policy.time_zone);
-        let gone = self.rung.map_or(0, |rung| {
-            let over = rung.on < today || attempted_on.contains(&rung.on);
-            if over { rung.n } else { rung.n.saturating_sub(1) }
-        });
-        let history =
-            History { first_failed_at: self.first_failed_at, attempted_on: &attempted_on, last_failed_at: self.last_failed_at, gone };
+        let (first_failed_at, last_failed_at, gone) = (self.first_failed_at, self.last_failed_at, self.gone);
+        let history = History { first_failed_at, attempted_on: &attempted_on, last_failed_at, gone };
         decide_next_retry(&history, classify(&self.failure, self.blocked), policy, now)
     }
 
@@ -448,7 +447,7 @@ impl Recovery {
     /// The attempt was declined: the next rung, or the end of the ladder.
     pub fn decline(&mut self, failure: &Failure, blocked: bool, policy: &Policy, now: Timestamp) -> Tell {
         self.set_outcome(Outcome::Declined { code: code_of(failure).to_owned() });
-        self.take_failure(failure, blocked, now);
+        self.take_failure(failure, blocked, now, policy, now);
         self.note(now, format!("declined: {}", code_of(failure)));
         self.go_on(policy, now)
     }
@@ -489,14 +488,15 @@ impl Recovery {
 
     /// The client tried the same card himself, and it was declined again.
     pub fn failed_again(&mut self, failure: &Failure, blocked: bool, created: Timestamp, policy: &Policy, now: Timestamp) -> Tell {
-        self.take_failure(failure, blocked, created);
+        self.take_failure(failure, blocked, created, policy, now);
         self.note(created, format!("the client's own try was declined: {}", code_of(failure)));
         let next = self.next(policy, now);
         self.turn(next, now)
     }
 
     /// Only the decline is new: what the PaymentIntent is for, and how much, stays as it was at the first failure.
-    fn take_failure(&mut self, newer: &Failure, blocked: bool, at: Timestamp) {
+    fn take_failure(&mut self, newer: &Failure, blocked: bool, at: Timestamp, policy: &Policy, now: Timestamp) {
+        self.keep_what_is_gone(policy, now);
         let failure = &mut self.failure;
         failure.charge.clone_from(&newer.charge);
         failure.code.clone_from(&newer.code);
@@ -532,7 +532,15 @@ impl Recovery {
         wanted.then(|| self.take_card(card, policy, now))
     }
 
+    /// A later decline may move days; what is used or lost by now does not come back with them.
+    fn keep_what_is_gone(&mut self, policy: &Policy, now: Timestamp) {
+        let attempted_on: Vec<Date> = self.attempts.iter().map(|a| a.date).collect();
+        let decline = classify(&self.failure, self.blocked);
+        self.gone = self.gone.max(ladder::gone_by(self.first_failed_at, &attempted_on, decline, policy, now));
+    }
+
     fn take_card(&mut self, card: NewCard, policy: &Policy, now: Timestamp) -> Tell {
+        self.keep_what_is_gone(policy, now);
         self.payment_method = Some(card.payment_method.clone());
         self.note(now, format!("re-armed by the card {}", card.payment_method));
         self.rearmed = Some(card);

@@ -13,7 +13,7 @@ use crate::ids::{ChargeId, ClientId, CustomerId, EhrPaymentId, EmailHash, Invoic
 use crate::matching::open::standing;
 use crate::money::Minor;
 use crate::records::{Category, Client, ClientStatus, EhrPayment, Invoice};
-use few::Multi;
+use few::{Lookup, Multi};
 use jiff::Timestamp;
 use packed::{Label, Shelf};
 use serde::{Deserialize, Serialize};
@@ -74,22 +74,22 @@ pub struct InvoiceFile {
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct World {
-    clients: BTreeMap<ClientId, Client>,
+    clients: Lookup<ClientId, Client>,
     dependents: Multi<ClientId, ClientId>,
     invoices: BTreeMap<InvoiceId, InvoiceFile>,
     invoices_of: Multi<ClientId, InvoiceId>,
     sessions: Multi<SessionId, InvoiceId>,
     /// On which invoice each EHR payment stands.
-    places: BTreeMap<EhrPaymentId, InvoiceId>,
+    places: Lookup<EhrPaymentId, InvoiceId>,
     ehr_references: Multi<String, (InvoiceId, EhrPaymentId)>,
     /// The invoices that [`World::pack`] put away. Of those, nothing stands in the four maps above.
     packed: Shelf,
     ehr_links: Multi<CustomerId, ClientId>,
-    own_links: BTreeMap<CustomerId, ClientId>,
+    own_links: Lookup<CustomerId, ClientId>,
     own_links_of: Multi<ClientId, CustomerId>,
     email_clients: Multi<EmailHash, ClientId>,
     email_customers: Multi<EmailHash, CustomerId>,
-    customer_email: BTreeMap<CustomerId, EmailHash>,
+    customer_email: Lookup<CustomerId, EmailHash>,
     /// Stripe's customers were listed to the end: until then no e-mail is known to be unique (design.md, Store).
     pub customers_listed: bool,
 }
@@ -138,47 +138,66 @@ impl World {
     /// Takes an invoice's record; false when a newer one is there.
     pub fn apply_invoice(&mut self, invoice: Invoice) -> bool {
         self.unpack(&invoice.id);
-        let file = self.invoices.entry(invoice.id.clone()).or_default();
-        if let Some(old) = &file.invoice {
-            if old.seen > invoice.seen {
-                return false;
-            }
-            let (client, sessions) = (old.client.clone(), old.sessions.clone());
-            self.invoices_of.remove(&client, &invoice.id);
-            for session in &sessions {
-                self.sessions.remove(&session.id, &invoice.id);
+        let old = self.invoices.get_mut(&invoice.id).and_then(|f| f.invoice.take());
+        let keep = old.as_ref().is_some_and(|old| old.seen > invoice.seen);
+        if let Some(old) = old.as_ref().filter(|_| !keep) {
+            self.invoices_of.remove(&old.client, &old.id);
+            for session in &old.sessions {
+                self.sessions.remove(&session.id, &old.id);
             }
         }
+        let now = match old {
+            Some(old) if keep => old,
+            _ => {
+                self.list_invoice(&invoice);
+                invoice
+            }
+        };
+        let id = now.id.clone();
+        self.invoices.entry(id).or_default().invoice = Some(now);
+        !keep
+    }
+
+    fn list_invoice(&mut self, invoice: &Invoice) {
         self.invoices_of.insert(invoice.client.clone(), invoice.id.clone());
         for session in &invoice.sessions {
             self.sessions.insert(session.id.clone(), invoice.id.clone());
         }
-        if let Some(file) = self.invoices.get_mut(&invoice.id) {
-            file.invoice = Some(invoice);
+    }
+
+    /// Takes an EHR payment's record; false when a newer one is there. One that moved to another invoice leaves the old one.
+    pub fn apply_ehr_payment(&mut self, mut payment: EhrPayment) -> bool {
+        self.unpack(&payment.invoice);
+        if let Some(place) = self.place_of(&payment.id) {
+            self.unpack(&place);
+            let Some(file) = self.invoices.get_mut(&place) else { return false };
+            if file.payments.get(&payment.id).is_some_and(|old| old.seen > payment.seen) {
+                return false;
+            }
+            if let Some(old) = file.payments.remove(&payment.id) {
+                payment.first_observed_at = payment.first_observed_at.min(old.first_observed_at);
+                if file.invoice.is_none() && file.payments.is_empty() && file.allocations.is_empty() {
+                    self.invoices.remove(&place);
+                }
+                self.ehr_references.remove(&old.reference, &(old.invoice, old.id));
+            }
         }
+        self.list_payment(&payment);
+        self.invoices.entry(payment.invoice.clone()).or_default().payments.insert(payment.id.clone(), payment);
         true
     }
 
-    /// Takes an EHR payment's record; false when a newer one is there.
-    pub fn apply_ehr_payment(&mut self, mut payment: EhrPayment) -> bool {
-        self.unpack(&payment.invoice);
-        let file = self.invoices.entry(payment.invoice.clone()).or_default();
-        if let Some(old) = file.payments.get(&payment.id) {
-            if old.seen > payment.seen {
-                return false;
-            }
-            payment.first_observed_at = payment.first_observed_at.min(old.first_observed_at);
-            if old.reference != payment.reference {
-                let key = (old.invoice.clone(), old.id.clone());
-                self.ehr_references.remove(&old.reference.clone(), &key);
-            }
-        }
+    fn list_payment(&mut self, payment: &EhrPayment) {
+        self.places.insert(payment.id.clone(), payment.invoice.clone());
         if is_stripe_reference(&payment.reference) {
-            let place = (payment.invoice.clone(), payment.id.clone());
-            self.ehr_references.insert(payment.reference.clone(), place);
+            self.ehr_references.insert(payment.reference.clone(), (payment.invoice.clone(), payment.id.clone()));
         }
-        file.payments.insert(payment.id.clone(), payment);
-        true
+    }
+
+    /// The invoice on which an EHR payment stands, packed or not.
+    #[must_use]
+    pub fn place_of(&self, payment: &EhrPaymentId) -> Option<InvoiceId> {
+        self.places.get(payment).cloned().or_else(|| self.packed.invoice_of(payment))
     }
 
     /// Takes what Stripe says of a customer: its latest e-mail.
@@ -216,26 +235,40 @@ impl World {
 
     /// Puts an invoice that owes nothing away, in a few bytes; false when it may still be paid. It is no candidate then (nor was it
     /// before), [`World::invoice`] and the lists do not show it, and whatever is applied to it opens it again. Who packs calls
-    /// [`World::unpack_for`] before a decision. Nothing but the proposals for an unknown client can differ.
+    /// [`World::unpack_for`] before a decision; nothing is decided otherwise then.
     pub fn pack(&mut self, id: &InvoiceId) -> bool {
         let Some(file) = self.invoices.get(id) else { return false };
         let void = file.invoice.as_ref().is_some_and(|i| i.void);
         if !void && standing(file).is_none_or(|s| !s.share.open.is_zero()) {
             return false;
         }
-        let (Some(packed), Some(invoice)) = (Packed::of(file), &file.invoice) else { return false };
-        self.invoices_of.remove(&invoice.client, id);
-        self.packed.insert(id.clone(), packed);
-        self.invoices.remove(id);
+        if !self.packed.put(file) {
+            return false;
+        }
+        let Some(file) = self.invoices.remove(id) else { return false };
+        if let Some(invoice) = &file.invoice {
+            self.invoices_of.remove(&invoice.client, id);
+            for session in &invoice.sessions {
+                self.sessions.remove(&session.id, id);
+            }
+        }
+        for (payment, p) in file.payments {
+            self.places.remove(&payment);
+            if is_stripe_reference(&p.reference) {
+                self.ehr_references.remove(&p.reference, &(p.invoice, payment));
+            }
+        }
         true
     }
 
     /// Makes a packed invoice whole again; false when it was not packed.
     pub fn unpack(&mut self, id: &InvoiceId) -> bool {
-        let Some(packed) = self.packed.remove(id) else { return false };
-        let file = packed.open(id);
+        let Some(file) = self.packed.take(id) else { return false };
         if let Some(invoice) = &file.invoice {
-            self.invoices_of.insert(invoice.client.clone(), id.clone());
+            self.list_invoice(invoice);
+        }
+        for payment in file.payments.values() {
+            self.list_payment(payment);
         }
         self.invoices.insert(id.clone(), file);
         true
@@ -249,11 +282,11 @@ impl World {
         }
         let reference = &success.reference;
         let named = reference.invoice.as_deref().and_then(|id| InvoiceId::parse(id).ok());
-        let session = reference.session.as_deref().and_then(|id| SessionId::parse(id).ok());
-        let of_session = session.and_then(|id| self.sessions.get(&id)).into_iter().flatten().cloned();
+        let session = reference.session.as_deref().map(Label::Session);
         let ids = [Some(success.payment.as_str()), success.charge.as_ref().map(ChargeId::as_str)];
-        let held = ids.into_iter().flatten().filter_map(|id| self.ehr_references.get(id)).flatten().map(|(invoice, _)| invoice.clone());
-        let mut all: Vec<InvoiceId> = named.into_iter().chain(of_session).chain(held).collect();
+        let labels = session.into_iter().chain(ids.into_iter().flatten().map(Label::Reference));
+        let labelled = labels.flat_map(|label| self.packed.labelled(label));
+        let mut all: Vec<InvoiceId> = named.into_iter().chain(labelled).collect();
         all.retain(|id| self.unpack(id));
         all
     }

@@ -1,6 +1,6 @@
 //! What has been read so far: the EHR's records, Stripe's payments and customers. Nothing is decided here.
 
-use super::{OracleConfig, movements::Movement};
+use super::{OracleConfig, movements::Movement, rules::Occasion};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,8 +89,6 @@ pub(super) struct Allocation {
     pub taken_back: i64,
     pub at: i64,
     pub seq: usize,
-    /// What the EHR had reversed of its payments when rule 16 linked them.
-    pub reversed_before: i64,
 }
 
 impl Allocation {
@@ -222,13 +220,17 @@ impl World {
                 touched.insert(invoice.client.clone());
                 let before = self.invoices.insert(id.clone(), invoice);
                 touched.extend(before.as_ref().map(|old| old.client.clone()));
-                self.take_excess(&id, before.map(|old| old.charge));
+                self.take_excess(&id, before.map(|old| (old.charge, old.void)));
             }
             "payment" if self.ehr_payments.get(&id).is_none_or(|old| old.observed <= at) => {
                 let first = self.ehr_payments.get(&id).map_or((at, self.seq), |old| old.first);
                 let payment = read_payment(r, at, first);
                 named.insert(format!("reference:{}", payment.reference));
-                touched.extend(self.invoices.get(&payment.invoice).map(|i| i.client.clone()));
+                let before = self.ehr_payments.get(&id).map(|old| old.invoice.clone());
+                for invoice in before.iter().chain([&payment.invoice]) {
+                    named.insert(format!("invoice:{invoice}"));
+                    touched.extend(self.invoices.get(invoice).map(|i| i.client.clone()));
+                }
                 self.ehr_payments.insert(id, payment);
             }
             _ => {}
@@ -281,12 +283,12 @@ impl World {
                 new.first_delivery = self.payments[i].first_delivery;
                 new.charges.append(&mut self.payments[i].charges);
                 self.payments[i] = new;
-                self.look_once(i, true);
+                self.look_once(i, Occasion::First);
             }
             Some(i) => self.payments[i].charges.append(&mut new.charges),
             None if ours => {
                 self.payments.push(new);
-                self.look_once(self.payments.len() - 1, true);
+                self.look_once(self.payments.len() - 1, Occasion::First);
             }
             None => self.ignore(new),
         }
@@ -309,7 +311,7 @@ impl World {
         }
         self.payments.push(new);
         if intent.is_none() {
-            self.look_once(self.payments.len() - 1, true);
+            self.look_once(self.payments.len() - 1, Occasion::First);
         }
     }
 

@@ -11,7 +11,8 @@
 //!    decided; the charge.succeeded where the charge decided. For `ignored` the first success event.
 //! 3. "an hour past it" - an hour after the first delivery of charge.succeeded, in that very second, after its records
 //!    and before its events. `wait_for_invoice_h` counts from the same first delivery, and a deadline comes after the
-//!    records and before the events of its second. All that is looked at in one second goes in order of first delivery.
+//!    records, and all that they wake, and before the events of its second: an exact match goes before a partial payment
+//!    that waited for its deadline. What is woken goes in order of first delivery, and so does what is due.
 //! 4. "looked at again when ..." - only then: a look is not repeated because another payment changed what is open.
 //!    Records "of that client" are those of anybody in his family (guarantor, dependents, siblings) before or after
 //!    the record, of a client with the payment's e-mail, and EHR payments that carry the payment's id. Disputes and failed
@@ -47,9 +48,11 @@
 //!     second than the decision. "Same amount": that of the allocation as made. "No other payment's id": any other text
 //!     that begins with pi_, ch_ or py_. An allocation taken back whole before that is shown by it all the same.
 //!     "Posted" payments that are assigned to nothing count net of what was reversed.
-//! 17. "A reversal is shown when that EHR payment is reversed" - also when the invoice version still counts it as paid.
+//! 17. "A reversal is shown when that EHR payment is reversed" - also when the invoice version still counts it as paid. Of an
+//!     EHR payment that is more than its allocation (rule 16 nets what was reversed before, and takes at most the amount),
+//!     the part beyond the allocation is what is reversed first.
 //! 18. Excess after adjudication: at a version with a lower client charge, what our allocations exceed the open by, newest
-//!     allocation first; void: all of it. Other EHR payments make no excess. It re-opens nothing.
+//!     allocation first; at the version that voids it: all of it. Other EHR payments make no excess. It re-opens nothing.
 //! 19. Oldest: an invoice without sessions stands after those that have one, issued the same day. "Equally old" = same
 //!     issued_on and same earliest service date.
 //! 20. A refund that came before its payment is applied after the first look, also when that look parks. One whose
@@ -70,6 +73,7 @@ mod tests;
 mod who;
 
 use facts::{Stage, World, next_due};
+use rules::Occasion;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -198,16 +202,28 @@ impl World {
         }
     }
 
-    /// Looks at every payment that waits and was woken or is due, in order of first delivery, until none is left.
+    /// Looks at every payment that waits: first at those that were woken, then at those that are due, each time in order of
+    /// first delivery, until none is left.
     fn look_at_waiting(&mut self) {
         loop {
+            let woken = |w: &World, i: usize| w.payments[i].stage == Stage::Parked && w.payments[i].look;
+            let is_due =
+                |w: &World, i: usize| next_due(&w.payments[i], w.config.wait_for_invoice_h).is_some_and(|at| at <= w.now);
             let mut looked = false;
             for i in 0..self.payments.len() {
-                let due = next_due(&self.payments[i], self.config.wait_for_invoice_h).is_some_and(|at| at <= self.now);
-                let stage = self.payments[i].stage;
-                if (stage == Stage::ChargeOnly && due) || (stage == Stage::Parked && (due || self.payments[i].look)) {
+                if woken(self, i) {
                     looked = true;
-                    self.look_once(i, stage == Stage::ChargeOnly);
+                    self.look_once(i, Occasion::Woken);
+                }
+            }
+            if looked {
+                continue;
+            }
+            for i in 0..self.payments.len() {
+                if is_due(self, i) {
+                    looked = true;
+                    let first = self.payments[i].stage == Stage::ChargeOnly;
+                    self.look_once(i, if first { Occasion::First } else { Occasion::Deadline });
                 }
             }
             if !looked {

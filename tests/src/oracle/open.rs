@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 struct Ours<'a> {
     payment: usize,
     allocation: &'a Allocation,
-    /// What the EHR took back since of the EHR payments that show it.
+    /// What the EHR took back of the EHR payments that show it, their part beyond the allocation first.
     reversed: i64,
+    /// What was posted with the EHR payments that show it.
+    posted: i64,
     /// What stands of the EHR payments that show it.
     standing: i64,
     shown_by_record: bool,
@@ -41,7 +43,7 @@ impl World {
         let mut ours: Vec<Ours> = Vec::new();
         for (payment, p) in self.payments.iter().enumerate() {
             for allocation in p.allocations.iter().filter(|a| a.invoice == invoice) {
-                ours.push(Ours { payment, allocation, reversed: 0, standing: 0, shown_by_record: false });
+                ours.push(Ours { payment, allocation, reversed: 0, posted: 0, standing: 0, shown_by_record: false });
             }
         }
         ours.sort_by_key(|o| o.allocation.seq);
@@ -54,9 +56,6 @@ impl World {
                 o.show(record);
                 used.insert(&record.id);
             }
-        }
-        for o in &mut ours {
-            o.reversed = (o.reversed - o.allocation.reversed_before).max(0);
         }
         for record in records.iter().filter(|r| r.by_card && !stripe_id(&r.reference)) {
             let first = record.first.0.as_second();
@@ -72,14 +71,18 @@ impl World {
                 used.insert(&record.id);
             }
         }
+        for o in &mut ours {
+            let beyond = (o.posted - o.allocation.amount).max(0);
+            o.reversed = (o.reversed - beyond).max(0);
+        }
         let other = records.iter().filter(|r| !used.contains(r.id.as_str())).map(|r| r.net()).sum();
         (ours, other)
     }
 
-    /// After a version with a lower charge, or a void one: what our allocations exceed the invoice by becomes credit.
-    pub fn take_excess(&mut self, id: &str, charge_before: Option<i64>) {
-        let Some(invoice) = self.invoices.get(id) else { return };
-        let (void, lowered) = (invoice.void, charge_before.is_some_and(|before| invoice.charge < before));
+    /// After a version with a lower charge, or one that voids it: what our allocations exceed the invoice by becomes credit.
+    pub fn take_excess(&mut self, id: &str, before: Option<(i64, bool)>) {
+        let (Some(invoice), Some((charge, was_void))) = (self.invoices.get(id), before) else { return };
+        let (void, lowered) = (invoice.void && !was_void, invoice.charge < charge);
         if !void && !lowered {
             return;
         }
@@ -109,6 +112,7 @@ impl Ours<'_> {
     fn show(&mut self, record: &EhrPayment) {
         self.shown_by_record = true;
         self.reversed += record.reversed;
+        self.posted += record.amount;
         self.standing += record.net();
     }
 }

@@ -18,6 +18,17 @@ pub(super) struct Verdict {
     review: Option<&'static str>,
 }
 
+/// Why a payment is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Occasion {
+    /// It was not looked at before.
+    First,
+    /// Something arrived that concerns it.
+    Woken,
+    /// The wait is over.
+    Deadline,
+}
+
 enum Look {
     /// Wait; at the deadline it is this.
     Park(Verdict),
@@ -59,51 +70,40 @@ impl Payment {
 }
 
 impl World {
-    /// Looks at a payment; decides it, parks it or leaves it parked. `first`: it was not looked at before.
-    pub fn look_once(&mut self, i: usize, first: bool) {
+    /// Looks at a payment; decides it, parks it or leaves it parked.
+    pub fn look_once(&mut self, i: usize, occasion: Occasion) {
         self.payments[i].look = false;
-        let deadline = self.payments[i].first_delivery + self.config.wait_for_invoice_h * 3600;
-        let over = self.now >= deadline && !first;
+        let (first, over) = (occasion == Occasion::First, occasion == Occasion::Deadline);
         let verdict = match self.look(i) {
             Look::Decide(v) if first || over || decides_meanwhile(&v) => Some(v),
             Look::Park(v) if over => Some(v),
             Look::Decide(_) | Look::Park(_) => None,
         };
         match verdict {
-            Some(v) => self.store(i, &v),
+            Some(v) => self.store(i, v),
             None => self.payments[i].stage = Stage::Parked,
         }
         self.apply_waiting_movements(i);
     }
 
-    fn store(&mut self, i: usize, v: &Verdict) {
+    fn store(&mut self, i: usize, mut v: Verdict) {
         let left = self.payments[i].amount - self.payments[i].reduced;
         let applied: i64 = v.allocations.iter().map(|(_, amount)| amount).sum();
-        let now = self.now;
-        let mut allocations = Vec::new();
         for (invoice, amount) in &v.allocations {
             self.seq += 1;
-            let reversed_before = if v.rule == 16 { self.reversed_of(i, invoice) } else { 0 };
-            allocations.push(Allocation {
-                invoice: invoice.clone(),
-                amount: *amount,
-                taken_back: 0,
-                at: now,
-                seq: self.seq,
-                reversed_before,
-            });
+            let (invoice, amount, at, seq) = (invoice.clone(), *amount, self.now, self.seq);
+            self.payments[i].allocations.push(Allocation { invoice, amount, taken_back: 0, at, seq });
+        }
+        // What the EHR holds already may be in its `paid` or not yet: whether the invoice is paid shows only now.
+        if let (16, "matched", [(invoice, _)]) = (v.rule, v.outcome, v.allocations.as_slice())
+            && (!self.invoices.contains_key(invoice) || self.raw_open(invoice) > 0)
+        {
+            v.outcome = "partial";
         }
         let p = &mut self.payments[i];
         p.stage = Stage::Decided;
         p.unapplied = left - applied;
-        p.allocations = allocations;
         p.line = Some(p.line_of(v.outcome, json!(v.rule), &v.allocations, left - applied, v.review));
-    }
-
-    fn reversed_of(&self, i: usize, invoice: &str) -> i64 {
-        let p = &self.payments[i];
-        let linked = |r: &&super::facts::EhrPayment| r.invoice == invoice && r.of_client && p.is_called(&r.reference);
-        self.ehr_payments.values().filter(linked).map(|r| r.reversed).sum()
     }
 
     fn look(&mut self, i: usize) -> Look {
@@ -169,28 +169,15 @@ impl World {
                 allocations.push((invoice.to_owned(), amount));
             }
         }
-        let (invoice, amount) = allocations.first().cloned()?;
+        if allocations.is_empty() {
+            return None;
+        }
         let mut verdict = pay(16, allocations);
         if rest > 0 {
             verdict.outcome = "review";
             verdict.review = Some("overpaid");
-        } else if verdict.allocations.len() == 1 && !self.closed_by(p, &invoice, amount) {
-            verdict.outcome = "partial";
         }
         Some(verdict)
-    }
-
-    /// Whether an allocation by rule 16 leaves nothing open: what the EHR has not yet in its `paid` is still to come off.
-    fn closed_by(&self, p: &Payment, invoice: &str, amount: i64) -> bool {
-        let Some(i) = self.invoices.get(invoice) else { return false };
-        let of_others: i64 = self
-            .ehr_payments
-            .values()
-            .filter(|r| r.invoice == invoice && r.of_client && !p.is_called(&r.reference))
-            .map(super::facts::EhrPayment::net)
-            .sum();
-        let counted = (i.paid - of_others).clamp(0, amount);
-        self.raw_open(invoice) - (amount - counted) <= 0
     }
 
     fn rules_2_and_3(&self, p: &Payment, who: &Who, left: i64) -> Look {

@@ -56,6 +56,9 @@ async fn busy(p: &Process) {
     p.sync().await;
     // Asked about; refused by the EHR, whose answer names the client; linked by e-mail; unreadable; by a guest.
     s.stripe.pay(&NewPayment::of(&customer, 5000).receipt_email(EMAIL).metadata("note", NAME));
+    // Decided while all four are open: 1000 + 4000, or 2000 + 3000.
+    p.deliver().await;
+    p.drain().await;
     s.ehr.paid_in_ehr(&DeskPayment::check(&bills[3], 3000));
     s.stripe.pay(&NewPayment::of(&customer, 4000).metadata("vesper_invoice", &bills[3]));
     let linked = s.stripe.customer(Some("zzyq.canary.2@phi.example"), Some(NAME));

@@ -6,5 +6,6 @@ mod canary;
 mod contract;
 mod crash;
 mod family;
+mod recovery;
 mod restart;
 mod scenarios;

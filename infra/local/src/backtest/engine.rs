@@ -4,17 +4,18 @@
 //! [`Engine::after_records`], then hands in its events. What follows a decision is in `records` and `moves`.
 //! Must not: decide anything itself (that is `vesper_core::matching`), or write anywhere.
 
+use super::kept::{Kept, Known, Settled};
 use super::output::{InOrder, Line, LineShare, Outcome};
 use super::summary::{Followed, Summary};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use vesper_adapters::settings::Settings;
 use vesper_adapters::stripe::wire::Incoming;
 use vesper_core::event::{Event, Success, What};
 use vesper_core::ids::{ChargeId, CustomerId, EmailHash, EventId, InvoiceId, MovementId, PaymentId};
 use vesper_core::matching::{Case, Decision, Look, Stands, Watch, decide, open::standing};
-use vesper_core::money::{Currency, Minor};
+use vesper_core::money::Minor;
 use vesper_core::movement::Movement;
 use vesper_core::policy::MatchingPolicy;
 use vesper_core::review::Reason;
@@ -23,30 +24,11 @@ use vesper_core::world::{Allocation, World};
 /// How long only a charge is known before the payment is decided from it (design.md section 4), in seconds.
 const CHARGE_WAIT_S: i64 = 3600;
 
+/// How many invoices that were touched last stay whole though they owe nothing: what comes to one often comes at once.
+const WHOLE_INVOICES: usize = 16;
+
 /// The EHR reference of allocations in a backtest: a text that no EHR payment has, as nothing is written back.
-const NO_REFERENCE: &str = "\u{0}backtest";
-
-/// What is kept of a payment whose line is written: what rule 1, refunds and disputes need.
-#[derive(Debug)]
-pub(super) struct Settled {
-    pub(super) amount: Minor,
-    pub(super) currency: Currency,
-    /// What stands on each invoice.
-    pub(super) shares: Box<[(InvoiceId, Minor)]>,
-    pub(super) unapplied: Minor,
-    /// Refunded or disputed.
-    pub(super) taken_off: Minor,
-    charge_known: bool,
-}
-
-#[derive(Debug)]
-pub(super) enum Known {
-    /// It stands in `waiting`.
-    Waiting(u64),
-    Settled(Settled),
-    /// Of the other livemode.
-    Ignored,
-}
+const NO_REFERENCE: &str = "\u{0}";
 
 /// A payment without a decision: only its charge is known, or it is parked.
 #[derive(Debug)]
@@ -70,7 +52,7 @@ pub struct Engine {
     livemode: bool,
     pub(super) world: World,
     clock: i64,
-    pub(super) known: HashMap<PaymentId, Known>,
+    pub(super) known: Kept,
     pub(super) waiting: BTreeMap<u64, Waiting>,
     watchers: BTreeMap<Watch, BTreeSet<u64>>,
     timers: BTreeSet<(i64, u64)>,
@@ -78,6 +60,8 @@ pub struct Engine {
     pub(super) movements: HashMap<MovementId, Movement>,
     pub(super) movements_of: HashMap<PaymentId, Vec<MovementId>>,
     customers_told: HashMap<CustomerId, i64>,
+    /// The invoices that were touched last.
+    touched: VecDeque<InvoiceId>,
     lines: InOrder,
     /// What the run tells at its end.
     pub summary: Summary,
@@ -97,7 +81,7 @@ impl Engine {
             livemode: settings.stripe.livemode,
             world,
             clock: i64::MIN,
-            known: HashMap::new(),
+            known: Kept::default(),
             waiting: BTreeMap::new(),
             watchers: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -105,6 +89,7 @@ impl Engine {
             movements: HashMap::new(),
             movements_of: HashMap::new(),
             customers_told: HashMap::new(),
+            touched: VecDeque::new(),
             lines: InOrder::default(),
             summary: Summary::default(),
         }
@@ -168,10 +153,10 @@ impl Engine {
     fn of_other_mode(&mut self, event: EventId, what: What) {
         self.summary.passed_events += 1;
         let (What::PaymentSucceeded(success) | What::ChargeOfPayment(success)) = what else { return };
-        if self.known.contains_key(&success.payment) {
+        if self.known.contains(&success.payment) {
             return;
         }
-        self.known.insert(success.payment.clone(), Known::Ignored);
+        self.known.put(&success.payment, &Known::Ignored);
         let place = self.lines.place();
         let line = Line {
             payment: success.payment,
@@ -195,8 +180,7 @@ impl Engine {
                 let place = self.arrive(event, created, success, false);
                 self.first_look(place);
             }
-            Some(Known::Waiting(place)) if self.waiting.get(place).is_some_and(|w| w.only_charge) => {
-                let place = *place;
+            Some(Known::Waiting(place)) if self.waiting.get(&place).is_some_and(|w| w.only_charge) => {
                 if let Some(waiting) = self.waiting.get_mut(&place) {
                     success.charge = success.charge.take().or_else(|| waiting.success.charge.take());
                     waiting.left = success.amount;
@@ -211,7 +195,7 @@ impl Engine {
 
     /// A charge.* event of a payment: completes it, or tells of it first.
     fn charged(&mut self, event: EventId, created: Timestamp, success: Success) {
-        if self.known.contains_key(&success.payment) {
+        if self.known.contains(&success.payment) {
             self.complete(&success);
         } else {
             self.arrive(event, created, success, true);
@@ -220,7 +204,7 @@ impl Engine {
 
     fn arrive(&mut self, event: EventId, created: Timestamp, success: Success, only_charge: bool) -> u64 {
         let place = self.lines.place();
-        self.known.insert(success.payment.clone(), Known::Waiting(place));
+        self.known.put(&success.payment, &Known::Waiting(place));
         let due = self.clock.saturating_add(if only_charge { CHARGE_WAIT_S } else { self.wait_s() });
         let left = success.amount;
         let (first_delivery, watch) = (self.clock, BTreeSet::new());
@@ -237,7 +221,7 @@ impl Engine {
     fn rule_1(&mut self, success: &Success) {
         self.summary.repeated += 1;
         let first = match self.known.get(&success.payment) {
-            Some(Known::Waiting(place)) => self.waiting.get(place).map(|w| (w.success.amount, w.success.currency)),
+            Some(Known::Waiting(place)) => self.waiting.get(&place).map(|w| (w.success.amount, w.success.currency)),
             Some(Known::Settled(settled)) => Some((settled.amount, settled.currency)),
             _ => None,
         };
@@ -250,12 +234,12 @@ impl Engine {
     /// Learns the charge of a payment that came without it.
     fn complete(&mut self, success: &Success) {
         let Some(charge) = success.charge.clone() else { return };
-        let place = match self.known.get_mut(&success.payment) {
-            Some(Known::Waiting(place)) => *place,
-            Some(Known::Settled(settled)) if !settled.charge_known => {
+        let place = match self.known.get(&success.payment) {
+            Some(Known::Waiting(place)) => place,
+            Some(Known::Settled(mut settled)) if !settled.charge_known => {
                 settled.charge_known = true;
-                let invoices: Vec<InvoiceId> = settled.shares.iter().map(|(invoice, _)| invoice.clone()).collect();
-                self.charge_of_allocations(&success.payment, &charge, &invoices);
+                self.charge_of_allocations(&success.payment, &charge, &settled);
+                self.known.put(&success.payment, &Known::Settled(settled));
                 return;
             }
             _ => return,
@@ -269,8 +253,8 @@ impl Engine {
         }
     }
 
-    fn charge_of_allocations(&mut self, payment: &PaymentId, charge: &ChargeId, invoices: &[InvoiceId]) {
-        for invoice in invoices {
+    fn charge_of_allocations(&mut self, payment: &PaymentId, charge: &ChargeId, settled: &Settled) {
+        for (invoice, _) in &settled.shares {
             let ours = self.world.allocations_mut(invoice).into_iter().flatten().filter(|a| a.payment == *payment);
             ours.for_each(|a| a.charge = Some(charge.clone()));
             self.check_invoice(invoice);
@@ -310,7 +294,7 @@ impl Engine {
             Stands::Decided | Stands::Asked => self.settle(place, decision),
         }
         for invoice in opened {
-            self.world.pack(&invoice);
+            self.put_away_later(&invoice);
         }
     }
 
@@ -319,6 +303,11 @@ impl Engine {
         if let Some(places) = self.watchers.get(watch) {
             self.woken.extend(places);
         }
+    }
+
+    /// Whether any payment waits for a record of a client: `Watch::Client` is the first of its kind in order.
+    pub(super) fn clients_are_watched(&self) -> bool {
+        matches!(self.watchers.first_key_value(), Some((Watch::Client(_), _)))
     }
 
     /// Looks again at what was woken, in order of first delivery.
@@ -400,7 +389,7 @@ impl Engine {
             charge_known: waiting.success.charge.is_some(),
         };
         self.check_sums(&payment, &settled);
-        self.known.insert(payment, Known::Settled(settled));
+        self.known.put(&payment, &Known::Settled(settled));
         self.allocate(&waiting, &decision);
         let line = line_of(waiting, decision);
         self.write(place, line);
@@ -450,14 +439,28 @@ impl Engine {
         }
     }
 
-    /// Invariant 2, and puts away an invoice that owes nothing.
+    /// Invariant 2, and puts invoices away that owe nothing and were not touched for a while.
     pub(super) fn check_invoice(&mut self, id: &InvoiceId) {
         let Some(standing) = self.world.invoice(id).and_then(standing) else { return };
         self.summary.shares_checked += 1;
         if !standing.share.adds_up() {
             self.summary.broke(2, id.as_str(), "the client share does not add up");
         }
-        self.world.pack(id);
+        self.put_away_later(id);
+    }
+
+    /// Puts an invoice away once as many others were touched after it, if it owes nothing then.
+    pub(super) fn put_away_later(&mut self, id: &InvoiceId) {
+        if self.touched.back() == Some(id) {
+            return;
+        }
+        self.touched.push_back(id.clone());
+        if self.touched.len() > WHOLE_INVOICES
+            && let Some(first) = self.touched.pop_front()
+            && !self.touched.contains(&first)
+        {
+            self.world.pack(&first);
+        }
     }
 
     // ---------------------------------------------------------------- customers

@@ -4,6 +4,7 @@
 
 mod engine;
 mod input;
+mod kept;
 mod moves;
 mod output;
 mod records;

@@ -1,6 +1,7 @@
 //! Refunds and disputes in a backtest: what they take of a payment, and what they give back. Never a payment's line.
 
-use super::engine::{Engine, Known, Settled};
+use super::engine::Engine;
+use super::kept::{Known, Settled};
 use super::summary::Followed;
 use vesper_core::ids::{InvoiceId, MovementId, PaymentId};
 use vesper_core::money::Minor;
@@ -33,20 +34,14 @@ impl Engine {
         let Some(mut movement) = self.movements.remove(id) else { return };
         let change = movement.out.minus(movement.recorded);
         let recorded = change.is_zero()
-            || match self.known.remove(payment) {
+            || match self.known.get(payment) {
                 None => false,
-                Some(Known::Ignored) => {
-                    self.known.insert(payment.clone(), Known::Ignored);
-                    true
-                }
-                Some(Known::Waiting(place)) => {
-                    self.known.insert(payment.clone(), Known::Waiting(place));
-                    self.of_waiting(place, &mut movement, change)
-                }
+                Some(Known::Ignored) => true,
+                Some(Known::Waiting(place)) => self.of_waiting(place, &mut movement, change),
                 Some(Known::Settled(mut settled)) => {
                     self.of_settled(payment, &mut settled, &mut movement, change);
                     self.check_sums(payment, &settled);
-                    self.known.insert(payment.clone(), Known::Settled(settled));
+                    self.known.put(payment, &Known::Settled(settled));
                     true
                 }
             };

@@ -1,6 +1,7 @@
 //! The EHR's records in a backtest: whom they wake, and what they say about allocations that were made before.
 
-use super::engine::{Engine, Known};
+use super::engine::Engine;
+use super::kept::Known;
 use super::summary::Followed;
 use std::collections::BTreeSet;
 use vesper_adapters::ehr::Change;
@@ -50,15 +51,16 @@ impl Engine {
         true
     }
 
-    /// Whose waiting payments a record of this client concerns: the whole family's. Nobody's where nothing waits.
-    fn family_that_waits(&self, client: &ClientId) -> BTreeSet<ClientId> {
-        if self.waiting.is_empty() { BTreeSet::new() } else { self.world.whole_family(client) }
+    /// Whose waiting payments a record of this client concerns: the whole family's. Nobody's where nobody's wait.
+    fn family_that_waits(&self, client: &ClientId) -> BTreeSet<Watch> {
+        if !self.clients_are_watched() {
+            return BTreeSet::new();
+        }
+        self.world.whole_family(client).into_iter().map(Watch::Client).collect()
     }
 
-    fn wake_clients(&mut self, clients: BTreeSet<ClientId>) {
-        for client in clients {
-            self.wake(&Watch::Client(client));
-        }
+    fn wake_clients(&mut self, clients: BTreeSet<Watch>) {
+        clients.iter().for_each(|watch| self.wake(watch));
     }
 
     fn invoice(&mut self, invoice: Invoice) -> bool {
@@ -67,18 +69,15 @@ impl Engine {
         let old = self.world.invoice(&id).and_then(|f| f.invoice.as_ref());
         let before = old.map(|old| (old.client.clone(), old.client_share.charge, old.void));
         let now = (invoice.client.clone(), invoice.client_share.charge, invoice.void);
-        let sessions: Vec<Watch> = invoice.sessions.iter().map(|s| Watch::Session(s.id.clone())).collect();
         if !self.world.apply_invoice(invoice) {
-            self.world.pack(&id);
+            self.put_away_later(&id);
             return false;
         }
-        let mut family = self.family_that_waits(&now.0);
         if let Some((owner, ..)) = before.as_ref().filter(|b| b.0 != now.0) {
-            family.extend(self.family_that_waits(owner));
+            let family = self.family_that_waits(owner);
+            self.wake_clients(family);
         }
-        self.wake_clients(family);
-        self.wake(&Watch::Invoice(id.clone()));
-        sessions.iter().for_each(|watch| self.wake(watch));
+        self.wake_invoice(&id);
         if let Some((_, charge, void)) = before {
             self.excess_of(&id, now.2 && !void, now.1 < charge);
         }
@@ -89,31 +88,48 @@ impl Engine {
 
     fn ehr_payment(&mut self, payment: EhrPayment) -> bool {
         let (id, invoice, reference) = (payment.id.clone(), payment.invoice.clone(), payment.reference.clone());
-        self.world.unpack(&invoice);
-        let known =
-            self.world.invoice(&invoice).is_some_and(|f| f.payments.get(&id).is_some_and(|old| old.reference == reference));
+        let before = self.world.place_of(&id);
+        let moved_from = before.as_ref().filter(|place| **place != invoice);
+        for place in before.iter().chain([&invoice]) {
+            self.world.unpack(place);
+        }
+        let old = before.as_ref().and_then(|place| self.world.invoice(place)).and_then(|f| f.payments.get(&id));
+        let known = moved_from.is_none() && old.is_some_and(|old| old.reference == reference);
         let counts = payment.pays_client_share();
         if !self.world.apply_ehr_payment(payment) {
-            self.world.pack(&invoice);
+            for place in before.iter().chain([&invoice]) {
+                self.put_away_later(place);
+            }
             return false;
         }
-        let file = self.world.invoice(&invoice).and_then(|f| f.invoice.as_ref());
-        let about = file.map(|i| (i.client.clone(), i.sessions.iter().map(|s| Watch::Session(s.id.clone())).collect::<Vec<_>>()));
-        if let Some((owner, sessions)) = about {
-            let family = self.family_that_waits(&owner);
-            self.wake_clients(family);
-            sessions.iter().for_each(|watch| self.wake(watch));
+        for place in moved_from.into_iter().chain([&invoice]) {
+            self.wake_invoice(place);
         }
-        self.wake(&Watch::Invoice(invoice.clone()));
         if is_stripe_reference(&reference) {
             if counts && !known {
                 self.is_it_ours_elsewhere(&reference, &invoice);
             }
             self.wake(&Watch::EhrReference(reference));
         }
-        self.is_it_shown(&invoice);
-        self.check_invoice(&invoice);
+        for place in moved_from.into_iter().chain([&invoice]) {
+            self.is_it_shown(place);
+            self.check_invoice(place);
+        }
         true
+    }
+
+    /// Wakes who waits for this invoice, its sessions, or any record of its family.
+    fn wake_invoice(&mut self, id: &InvoiceId) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        if let Some(invoice) = self.world.invoice(id).and_then(|f| f.invoice.as_ref()) {
+            let sessions: Vec<Watch> = invoice.sessions.iter().map(|s| Watch::Session(s.id.clone())).collect();
+            let family = self.family_that_waits(&invoice.client);
+            self.wake_clients(family);
+            sessions.iter().for_each(|watch| self.wake(watch));
+        }
+        self.wake(&Watch::Invoice(id.clone()));
     }
 
     /// An EHR payment with our payment's id on another invoice than ours: a person is asked, the allocation stands.
@@ -164,19 +180,12 @@ impl Engine {
     }
 
     fn becomes_credit(&mut self, payment: &PaymentId, id: &InvoiceId, part: Minor) {
-        match self.known.remove(payment) {
-            Some(Known::Settled(mut settled)) => {
-                self.take_back(payment, &mut settled, id, part, false);
-                settled.unapplied = settled.unapplied.plus(part);
-                self.check_sums(payment, &settled);
-                self.known.insert(payment.clone(), Known::Settled(settled));
-            }
-            Some(other) => {
-                self.known.insert(payment.clone(), other);
-            }
-            None => {}
+        if let Some(Known::Settled(mut settled)) = self.known.get(payment) {
+            self.take_back(payment, &mut settled, id, part, false);
+            settled.unapplied = settled.unapplied.plus(part);
+            self.check_sums(payment, &settled);
+            self.known.put(payment, &Known::Settled(settled));
         }
-        // The caller goes on with the invoice.
-        self.world.unpack(id);
+        // The caller goes on with the invoice, which stays whole as the one that was touched last.
     }
 }

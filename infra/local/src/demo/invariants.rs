@@ -187,7 +187,9 @@ fn decided_once(evidence: &Evidence) -> Vec<String> {
         broken.push("there is no export".to_owned());
         return broken;
     };
-    broken.extend(before.iter().filter(|(name, value)| after.get(*name) != Some(value)).map(|(name, _)| format!("`{name}` changed")));
+    broken.extend(
+        before.iter().filter(|(name, value)| after.get(*name) != Some(value)).map(|(name, _)| format!("`{name}` changed")),
+    );
     broken
 }
 
@@ -250,8 +252,7 @@ fn effects_in_books(evidence: &Evidence) -> Vec<String> {
     let none_between = unfinished(&evidence.export, "books").is_empty();
     let accounts: BTreeSet<&str> = sums.keys().copied().chain(evidence.outside.balances.keys().map(String::as_str)).collect();
     for account in accounts {
-        let (want, got) =
-            (sums.get(account).copied().unwrap_or(0), evidence.outside.balances.get(account).copied().unwrap_or(0));
+        let (want, got) = (sums.get(account).copied().unwrap_or(0), evidence.outside.balances.get(account).copied().unwrap_or(0));
         if want != got && none_between {
             broken.push(format!("account {account}: confirmed {}, QuickBooks has {}", dollars(want), dollars(got)));
         }

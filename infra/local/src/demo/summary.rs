@@ -90,7 +90,10 @@ pub(super) fn render(told: &Told<'_>, questions_at: Option<&str>) -> String {
 
 fn practice(table: &mut Table, told: &Told<'_>) {
     let plan = told.plan;
-    table.line(&format!("Vesper demo: a made-up practice in November 2026 (seed {}, all names and amounts are invented)", told.seed));
+    table.line(&format!(
+        "Vesper demo: a made-up practice in November 2026 (seed {}, all names and amounts are invented)",
+        told.seed
+    ));
     table.line(&format!(
         "{} sessions, {} clinicians, {} clients, {} families with a paying parent; amounts in USD",
         count(size(plan.invoices.len())),

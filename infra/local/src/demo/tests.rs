@@ -14,27 +14,36 @@ fn broken(checks: &[Check]) -> Vec<&Check> {
     checks.iter().filter(|c| !c.broken.is_empty()).collect()
 }
 
+/// One small month with everything that is checked about it.
+async fn holds(seed: u64) {
+    let (plan, played) = month(seed, 60).await;
+    let evidence = evidence::gather(&plan, &played).await.unwrap();
+    assert_eq!(broken(&check(&evidence)), Vec::<&Check>::new(), "seed {seed}");
+    let tally = tally::tally(&played).await.unwrap();
+    assert_eq!(usize::try_from(tally.received.count), Ok(played.world.paid().len()), "seed {seed}");
+    let groups = tally.silent.values().map(|s| s.count).sum::<u64>() + tally.parked.count;
+    let asked = tally.asked.values().map(|a| a.all.count).sum::<u64>();
+    assert_eq!(groups + asked, tally.received.count, "seed {seed}: every payment stands in one group");
+    assert!(tally.received.count > 30 && tally.disputes.count == 1 && tally.posted.count > 0, "seed {seed}");
+    assert!(evidence.outside.answers_lost > 0, "seed {seed}: the lost answers are really lost");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_invariant_holds_in_small_months_of_five_seeds() {
-    for seed in 1..=5 {
-        let (plan, played) = month(seed, 60).await;
-        let evidence = evidence::gather(&plan, &played).await.unwrap();
-        assert_eq!(broken(&check(&evidence)), Vec::<&Check>::new(), "seed {seed}");
-        let tally = tally::tally(&played).await.unwrap();
-        assert_eq!(usize::try_from(tally.received.count), Ok(played.world.paid().len()), "seed {seed}");
-        assert!(tally.received.count > 30 && tally.disputes.count == 1 && tally.posted.count > 0, "seed {seed}");
+    let months: Vec<_> = (1..=5).map(|seed| tokio::spawn(holds(seed))).collect();
+    for month in months {
+        month.await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_seed_gives_the_same_summary() {
     let mut texts = Vec::new();
-    for seed in [11, 11, 12] {
-        let (plan, played) = month(seed, 40).await;
+    for seed in [11, 11] {
+        let (plan, played) = month(seed, 16).await;
         texts.push(judge(&plan, seed, &played, None).await.unwrap().0);
     }
     assert_eq!(texts[0], texts[1]);
-    assert_ne!(texts[0], texts[2]);
     assert!(!texts[0].contains(plan::MAIL_DOMAIN), "no address in the summary");
 }
 
@@ -53,7 +62,7 @@ fn set(export: &mut Value, list: &str, pick: impl Fn(&Value) -> bool, field: &st
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_check_can_fail() {
-    let (plan, played) = month(3, 40).await;
+    let (plan, played) = month(3, 20).await;
     let good = evidence::gather(&plan, &played).await.unwrap();
     assert_eq!(broken(&check(&good)), Vec::<&Check>::new());
     let any = |_: &Value| true;

@@ -258,7 +258,8 @@ impl World {
     }
 
     fn has_succeeded(&self, intent: &str) -> bool {
-        let status = self.all.stripe.object(intent).and_then(|o| o.get("status").and_then(Value::as_str).map(|s| s == "succeeded"));
+        let status =
+            self.all.stripe.object(intent).and_then(|o| o.get("status").and_then(Value::as_str).map(|s| s == "succeeded"));
         status.unwrap_or(false)
     }
 

@@ -99,7 +99,8 @@ async fn serve(args: &cli::Serve, settings: Settings, secrets: Secrets) -> Resul
         }
     });
     let transport = Arc::new(ReqwestTransport::new());
-    let stack = build(Parts { engine, key, settings, secrets, transport, host }).await.map_err(|e| failed("open the store", &e))?;
+    let stack =
+        build(Parts { engine, key, settings, secrets, transport, host }).await.map_err(|e| failed("open the store", &e))?;
     if args.test_clock.is_some() {
         // It stands still from its first moment on: a restart goes on from here.
         remember_clock(&stack.app, stack.host.now()).await.map_err(|e| failed("store the clock", &e))?;

@@ -19,13 +19,20 @@ pub struct Pacer {
     full_at: Timestamp,
     /// The calls of the last minute, oldest first.
     granted: VecDeque<Timestamp>,
+    /// The last turn that was promised to somebody who waits.
+    promised: Timestamp,
 }
 
 impl Pacer {
     /// Paces to `max_per_minute` calls (`books.max_per_minute` of contracts/settings.md); 0 counts as 1.
     #[must_use]
     pub fn new(max_per_minute: u32) -> Self {
-        Self { max_per_minute: max_per_minute.max(1), full_at: Timestamp::MIN, granted: VecDeque::new() }
+        Self {
+            max_per_minute: max_per_minute.max(1),
+            full_at: Timestamp::MIN,
+            granted: VecDeque::new(),
+            promised: Timestamp::MIN,
+        }
     }
 
     /// Takes one call, at `now`; a clock that went back counts as standing still.
@@ -46,6 +53,17 @@ impl Pacer {
         self.full_at = later(self.full_at.max(now), self.interval());
         self.granted.push_back(now);
         Ok(())
+    }
+
+    /// The turn of one who was refused: whole seconds from `now`, at least 1, each turn one interval after the one before. So
+    /// those who wait come one after the other, and not all at once to be refused again but for a few. A turn is a promise of
+    /// nothing: who comes is asked for by [`Pacer::take`].
+    pub fn turn(&mut self, now: Timestamp) -> u32 {
+        let turn = later(self.promised, self.interval()).max(self.free_at()).max(now);
+        self.promised = turn;
+        let wait = turn.duration_since(now);
+        let whole = wait.as_secs().saturating_add(i64::from(wait.subsec_nanos() > 0));
+        u32::try_from(whole).unwrap_or(u32::MAX).max(1)
     }
 
     /// The first moment at which no limit is in the way.
@@ -98,6 +116,18 @@ mod tests {
         assert_eq!(pacer.take(at(29_500)), Err(1));
         assert_eq!(pacer.take(at(31_000)), Ok(()));
         assert_eq!(Pacer::new(0).take(at(0)), Ok(()));
+    }
+
+    #[test]
+    fn those_who_wait_come_one_after_the_other() {
+        let mut pacer = Pacer::new(60);
+        assert_eq!(pacer.take(at(0)), Ok(()));
+        let turns: Vec<u32> = (0..4).map(|_| pacer.take(at(0)).err().map_or(0, |_| pacer.turn(at(0)))).collect();
+        assert_eq!(turns, [2, 3, 4, 5], "an interval is a little more than a second");
+        for second in [2, 3, 4, 5] {
+            assert_eq!(pacer.take(at(second * 1_001)), Ok(()), "second {second}");
+        }
+        assert_eq!(pacer.turn(at(60_000)), 1, "promises of the past hold nobody up");
     }
 
     #[test]

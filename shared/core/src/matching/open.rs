@@ -30,7 +30,8 @@ pub fn standing(file: &InvoiceFile) -> Option<Standing> {
     let taken: BTreeSet<&EhrPaymentId> = shown_by.iter().flatten().map(|p| &p.id).collect();
     let others = file.payments.values().filter(|p| p.portion == Portion::Client && !taken.contains(&p.id));
     // What of a payment is more than the allocation that it shows is not ours either: each shows at most one.
-    let surplus = file.allocations.iter().zip(&shown_by).map(|(a, by)| Minor::sum(by.iter().map(|p| p.net())).minus(a.amount).or_zero());
+    let surplus =
+        file.allocations.iter().zip(&shown_by).map(|(a, by)| Minor::sum(by.iter().map(|p| p.net())).minus(a.amount).or_zero());
     // What the EHR's `paid` leaves for us: less every posted payment that is not ours.
     let cover = ehr.paid.minus(Minor::sum(others.map(EhrPayment::net))).minus(Minor::sum(surplus)).or_zero();
     let live = file.allocations.iter().filter(|a| !a.closed);

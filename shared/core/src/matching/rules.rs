@@ -4,9 +4,7 @@ use super::open::standing;
 use super::references::{Named, named, open_of, other_currency};
 use super::subset::{Explanation, Group, explanations};
 use super::who_pays::{Payer, by_email, who_pays};
-use super::{
-    ALLOCATIONS_MAX, ANSWERS_MAX, Allocate, Case, Decision, Look, SUBSET_CANDIDATES_MAX, Stands, Watch,
-};
+use super::{ALLOCATIONS_MAX, ANSWERS_MAX, Allocate, Case, Decision, Look, SUBSET_CANDIDATES_MAX, Stands, Watch};
 use crate::event::Reference;
 use crate::ids::{ClientId, ID_BYTES_MAX, InvoiceId, SessionId};
 use crate::money::Minor;
@@ -129,19 +127,16 @@ pub(super) fn decide(world: &World, case: &Case<'_>, policy: &MatchingPolicy) ->
     }
     match payer {
         Payer::Known { family, .. } => with_family(&look, &family),
-        Payer::Unknown { named_unknown: false } => match by_email(
-            world,
-            case.success.customer.as_ref(),
-            case.success.receipt_email.as_ref(),
-            policy,
-        ) {
-            Some(client) => {
-                look.payer = Some(client.clone());
-                look.link = case.success.customer.as_ref().map(|_| client.clone());
-                with_family(&look, &world.family(&client))
+        Payer::Unknown { named_unknown: false } => {
+            match by_email(world, case.success.customer.as_ref(), case.success.receipt_email.as_ref(), policy) {
+                Some(client) => {
+                    look.payer = Some(client.clone());
+                    look.link = case.success.customer.as_ref().map(|_| client.clone());
+                    with_family(&look, &world.family(&client))
+                }
+                None => unknown_client(&look),
             }
-            None => unknown_client(&look),
-        },
+        }
         Payer::Unknown { named_unknown: true } | Payer::Strangers(_) | Payer::Conflict => unknown_client(&look),
     }
 }
@@ -248,7 +243,9 @@ fn by_reference(look: &mut Deciding<'_>, payer: &Payer) -> Decision {
         Named::NotYet if look.case.look == Look::Deadline => {
             look.ask(3, Reason::ReferenceConflict, vec![], "what the reference names never arrived")
         }
-        Named::NotYet => parked(look, 3, "the reference names something that has not arrived yet", named_records(reference).collect()),
+        Named::NotYet => {
+            parked(look, 3, "the reference names something that has not arrived yet", named_records(reference).collect())
+        }
         Named::Disagree => look.ask(3, Reason::ReferenceConflict, vec![], "the references name different invoices"),
         Named::OnlyVoid => look.ask(3, Reason::VoidInvoice, vec![], "the session's only invoices are void"),
         Named::One(invoice) => the_named_invoice(look, payer, invoice),
@@ -293,11 +290,20 @@ fn the_named_invoice(look: &mut Deciding<'_>, payer: &Payer, invoice: &Invoice) 
     }
     let open = open_of(look.world, &invoice.id);
     if !open.is_positive() {
-        return look.ask(3, Reason::AlreadySettled, vec![Answer::Credit], "the client share of the named invoice is already paid");
+        return look.ask(
+            3,
+            Reason::AlreadySettled,
+            vec![Answer::Credit],
+            "the client share of the named invoice is already paid",
+        );
     }
     let amount = look.amount().min(open);
     let candidate = candidate(invoice, open);
-    let why = if amount == open { "the metadata names this invoice" } else { "the metadata names this invoice; a part of it stays open" };
+    let why = if amount == open {
+        "the metadata names this invoice"
+    } else {
+        "the metadata names this invoice; a part of it stays open"
+    };
     let mut decision = look.apply(3, vec![candidate.take(amount)], &[], why);
     if decision.unapplied.is_positive() {
         let why = "the payment is more than the named invoice's open client share";
@@ -309,7 +315,12 @@ fn the_named_invoice(look: &mut Deciding<'_>, payer: &Payer, invoice: &Invoice) 
 /// A session with several live invoices: checked like one, then only these are candidates.
 fn one_of_the_named(look: &mut Deciding<'_>, payer: &Payer, invoices: &[&Invoice]) -> Decision {
     if !invoices.iter().all(|i| belongs(look, payer, i)) {
-        return look.ask(3, Reason::ReferenceConflict, vec![], "an invoice of the named session is not one of the paying client's");
+        return look.ask(
+            3,
+            Reason::ReferenceConflict,
+            vec![],
+            "an invoice of the named session is not one of the paying client's",
+        );
     }
     if invoices.iter().all(|i| open_of(look.world, &i.id).is_zero()) {
         return look.ask(3, Reason::AlreadySettled, vec![], "the client shares of the named session's invoices are already paid");
@@ -321,6 +332,16 @@ fn one_of_the_named(look: &mut Deciding<'_>, payer: &Payer, invoices: &[&Invoice
         return prepaid(look);
     }
     let found = candidates(look.world, invoices.iter().copied(), look);
+    if found.is_empty() {
+        let family: BTreeSet<ClientId> = look.payer.iter().chain(clients).flat_map(|c| look.world.whole_family(c)).collect();
+        let left = |i: &&&Invoice| i.currency == look.case.success.currency && !reopened(look.world, &i.id);
+        let third_party = invoices.iter().filter(left).any(|i| open_of(look.world, &i.id).is_positive());
+        let mut decision = nothing_open(look, &family, third_party);
+        if decision.stands == Stands::Parked {
+            decision.watch.extend(named_records(&look.case.success.reference));
+        }
+        return decision;
+    }
     by_amount(look, found)
 }
 
@@ -371,8 +392,7 @@ fn candidate(invoice: &Invoice, open: Minor) -> Candidate {
 
 /// The candidates for rules 5 to 12, oldest first.
 fn candidates<'w>(world: &World, invoices: impl Iterator<Item = &'w Invoice>, look: &Deciding<'_>) -> Vec<Candidate> {
-    let billed_by_others =
-        |c: &ClientId| world.client(c).is_some_and(|c| c.coverage == Coverage::ThirdPartyBiller);
+    let billed_by_others = |c: &ClientId| world.client(c).is_some_and(|c| c.coverage == Coverage::ThirdPartyBiller);
     let mut found: Vec<Candidate> = invoices
         .filter(|i| !i.void && i.currency == look.case.success.currency && !billed_by_others(&i.client))
         .filter(|i| !reopened(world, &i.id))
@@ -383,11 +403,8 @@ fn candidates<'w>(world: &World, invoices: impl Iterator<Item = &'w Invoice>, lo
     found
 }
 
-/// Rules 5 to 12.
+/// Rules 5 to 12, for one candidate or more.
 fn by_amount(look: &Deciding<'_>, found: Vec<Candidate>) -> Decision {
-    if found.is_empty() {
-        return nothing_open(look, &look.payer.iter().cloned().collect(), true);
-    }
     let amount = look.amount();
     let equal: Vec<&Candidate> = found.iter().filter(|c| c.open == amount).collect();
     match equal.as_slice() {
@@ -401,7 +418,8 @@ fn by_amount(look: &Deciding<'_>, found: Vec<Candidate>) -> Decision {
     }
     if amount > whole {
         let all = found.iter().map(|c| (c.invoice.clone(), c.open)).collect();
-        let answers = if found.len() <= ALLOCATIONS_MAX { vec![Answer::Apply(all), Answer::Credit] } else { vec![Answer::Credit] };
+        let answers =
+            if found.len() <= ALLOCATIONS_MAX { vec![Answer::Apply(all), Answer::Credit] } else { vec![Answer::Credit] };
         return look.ask(12, Reason::Overpaid, answers, "the payment is more than everything that is open");
     }
     match found.as_slice() {
@@ -442,7 +460,8 @@ fn the_whole_balance(look: &Deciding<'_>, found: &[Candidate]) -> Decision {
 /// Rules 8, 9 and 11.
 fn by_subset(look: &Deciding<'_>, found: &[Candidate]) -> Decision {
     let members = groups(look, found);
-    let sizes: Vec<Group> = members.iter().map(|m| Group { open: m.first().map_or(Minor::ZERO, |c| c.open), count: m.len() }).collect();
+    let sizes: Vec<Group> =
+        members.iter().map(|m| Group { open: m.first().map_or(Minor::ZERO, |c| c.open), count: m.len() }).collect();
     let all = explanations(&sizes, look.amount(), ANSWERS_MAX);
     let taken = |e: &Explanation| -> Vec<&Candidate> {
         let mut picked: Vec<&Candidate> = members.iter().zip(e).flat_map(|(m, n)| m.iter().take(*n).copied()).collect();

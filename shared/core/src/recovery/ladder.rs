@@ -166,6 +166,15 @@ fn why(rung: Rung, own: Date, waits: bool, retry: &RetryPolicy) -> String {
     format!("rung {} of {}{payday}{network}", rung.n, retry.days.len())
 }
 
+/// The last rung that is used, or lost because its day has passed, while the newest decline is this one; 0: none.
+#[must_use]
+pub fn gone_by(first_failed_at: Timestamp, attempted_on: &[Date], decline: Decline, policy: &Policy, now: Timestamp) -> u8 {
+    let short_of_money = matches!(decline, Decline::Retry { short_of_money: true, .. });
+    let today = local_date(now, &policy.time_zone);
+    let rungs = rungs(first_failed_at, short_of_money, &policy.retry, &policy.time_zone).into_iter().map(|(_, rung)| rung);
+    rungs.filter(|rung| rung.on < today || attempted_on.contains(&rung.on)).map(|rung| rung.n).max().unwrap_or(0)
+}
+
 /// The practice-local day of a moment.
 #[must_use]
 pub fn local_date(at: Timestamp, zone: &TimeZone) -> Date {

@@ -1,9 +1,13 @@
-//! A map from a key to a few values, mostly to one: without a set of one for each key.
+//! Maps that are only looked up; among them one from a key to a few values, mostly to one, without a set of one for each key.
 //!
-//! Must not: keep a key without a value.
+//! Must not: list their keys (their order is nobody's), or keep a key without a value.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
+
+/// A map that is never listed. Its hasher has no keys of the day, so that two runs do the same.
+#[expect(clippy::disallowed_types, reason = "it is never listed, so its order shows nowhere")]
+pub(super) type Lookup<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 /// One value, or several in order.
 #[derive(Clone, Debug)]
@@ -23,17 +27,17 @@ impl<V> Few<V> {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct Multi<K, V>(BTreeMap<K, Few<V>>);
+pub(super) struct Multi<K, V>(Lookup<K, Few<V>>);
 
 impl<K, V> Default for Multi<K, V> {
     fn default() -> Self {
-        Multi(BTreeMap::new())
+        Multi(Lookup::default())
     }
 }
 
-impl<K: Ord, V: Ord> Multi<K, V> {
+impl<K: Eq + Hash, V: Ord> Multi<K, V> {
     /// The values of a key, in order.
-    pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> &[V]
+    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> &[V]
     where
         K: Borrow<Q>,
     {
@@ -57,7 +61,7 @@ impl<K: Ord, V: Ord> Multi<K, V> {
     }
 
     /// Takes a value away, and the key with its last.
-    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q, value: &V)
+    pub(super) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q, value: &V)
     where
         K: Borrow<Q>,
     {

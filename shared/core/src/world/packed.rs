@@ -26,8 +26,8 @@ pub(super) enum Label<'t> {
 }
 
 impl Label<'_> {
-    /// The label in 32 bits (FNV-1a): two may have the same, so what is found is looked at.
-    fn short(self) -> u32 {
+    /// The label in 32 bits (FNV-1a) above the place: two may have the same bits, so what is found is looked at.
+    fn at(self, place: u32) -> u64 {
         let (kind, text) = match self {
             Label::Invoice(text) => (b'i', text),
             Label::Session(text) => (b's', text),
@@ -35,7 +35,8 @@ impl Label<'_> {
             Label::Reference(text) => (b'r', text),
         };
         let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        text.bytes().fold(step(0x811c_9dc5, kind), step)
+        let short = text.bytes().fold(step(0x811c_9dc5, kind), step);
+        u64::from(short).wrapping_shl(32) | u64::from(place)
     }
 }
 
@@ -45,7 +46,8 @@ pub(super) struct Shelf {
     /// An empty one is free.
     places: Vec<Box<[u8]>>,
     free: Vec<u32>,
-    labels: BTreeSet<(u32, u32)>,
+    /// The label above, the place below.
+    labels: BTreeSet<u64>,
 }
 
 impl Shelf {
@@ -63,7 +65,7 @@ impl Shelf {
         let Some(place) = place else { return false };
         let Some(slot) = usize::try_from(place).ok().and_then(|at| self.places.get_mut(at)) else { return false };
         *slot = pack(invoice, file);
-        self.labels.extend(labels(invoice, file).map(|label| (label.short(), place)));
+        self.labels.extend(labels(invoice, file).map(|label| label.at(place)));
         true
     }
 
@@ -76,7 +78,7 @@ impl Shelf {
         self.free.push(place);
         if let Some(invoice) = &file.invoice {
             for label in labels(invoice, &file) {
-                self.labels.remove(&(label.short(), place));
+                self.labels.remove(&label.at(place));
             }
         }
         Some(file)
@@ -96,8 +98,9 @@ impl Shelf {
     }
 
     fn places_of(&self, label: Label<'_>) -> impl Iterator<Item = u32> {
-        let short = label.short();
-        self.labels.range((short, 0)..=(short, u32::MAX)).map(|(_, place)| *place)
+        let first = label.at(0);
+        // The lower half of each is its place.
+        self.labels.range(first..).map_while(move |at| u32::try_from(at.wrapping_sub(first)).ok())
     }
 
     fn bytes(&self, place: u32) -> Option<&[u8]> {
@@ -108,7 +111,8 @@ impl Shelf {
 fn labels<'f>(invoice: &'f Invoice, file: &'f InvoiceFile) -> impl Iterator<Item = Label<'f>> {
     let sessions = invoice.sessions.iter().map(|s| Label::Session(s.id.as_str()));
     let payments = file.payments.keys().map(|id| Label::Payment(id.as_str()));
-    let references = file.payments.values().map(|p| p.reference.as_str()).filter(|r| is_stripe_reference(r)).map(Label::Reference);
+    let references =
+        file.payments.values().map(|p| p.reference.as_str()).filter(|r| is_stripe_reference(r)).map(Label::Reference);
     [Label::Invoice(invoice.id.as_str())].into_iter().chain(sessions).chain(payments).chain(references)
 }
 
@@ -179,12 +183,7 @@ fn read_invoice(from: &mut Reader<'_>) -> Option<Invoice> {
         void: from.flags::<1>()? == [true],
         category: *Category::ALL.get(from.count()?)?,
         sessions: read_sessions(from)?,
-        client_share: Share {
-            charge: from.amount()?,
-            paid: from.amount()?,
-            written_off: from.amount()?,
-            open: from.amount()?,
-        },
+        client_share: Share { charge: from.amount()?, paid: from.amount()?, written_off: from.amount()?, open: from.amount()? },
         payer_share: Share::default(),
         version: String::new(),
         seen: Seen { observed_at: from.time_near(jiff::Timestamp::UNIX_EPOCH)?, seq: 0 },
@@ -297,7 +296,6 @@ fn read_file(from: &mut Reader<'_>) -> Option<InvoiceFile> {
 mod tests {
     use super::*;
     use crate::money::{Currency, Minor};
-    use jiff::Timestamp;
 
     fn minor(v: i64) -> Minor {
         Minor::new(v).unwrap()

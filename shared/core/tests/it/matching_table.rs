@@ -609,11 +609,7 @@ fn r14_a_guest_is_matched_even_if_that_client_has_a_customer_and_nothing_is_link
     let has_one =
         practice().client("c1", |c| c.email("a").customer("cus_1")).invoice("i1", "c1", 4200).stripe_email("cus_1", "a");
     assert_eq!(has_one.first(&guest(4200).receipt("a")), "5: i1=4200");
-    assert_eq!(
-        p.stripe_email("cus_8", "a").first(&guest(4200).receipt("a")),
-        "15: asks unknown_client",
-        "a stranger's, too"
-    );
+    assert_eq!(p.stripe_email("cus_8", "a").first(&guest(4200).receipt("a")), "15: asks unknown_client", "a stranger's, too");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Pure and deterministic: the seed and the number of sessions say everything. Must not: know Vesper's types or rules; what
 //! Vesper makes of the month is compared with this.
 
-mod month;
 mod money;
+mod month;
 mod people;
 
 pub(super) use people::SURNAMES;

@@ -151,7 +151,8 @@ fn one(plan: &mut Plan, rng: &mut Rng, payer: usize, n: usize, when: Timestamp) 
         // In advance for the next sessions, besides today's.
         37..43 => {
             make(plan, rng, payment(fee), when);
-            let advance = Payment { amount_minor: fee.saturating_mul(4), invoices: vec![], names_invoice: false, in_advance: true, payer };
+            let advance =
+                Payment { amount_minor: fee.saturating_mul(4), invoices: vec![], names_invoice: false, in_advance: true, payer };
             make(plan, rng, advance, later(when, 5));
         }
         _ => make(plan, rng, payment(fee), when),

@@ -7,13 +7,34 @@ use std::collections::VecDeque;
 
 /// Surnames that no request, URL or row holds by chance.
 pub(in super::super) const SURNAMES: [&str; 24] = [
-    "Abernathy", "Lindqvist", "Okonkwo", "Villanueva", "Szymanski", "Delacroix", "Hawthorne", "Ferreira", "Nakamura", "Castellano",
-    "Thibodeaux", "Vandermeer", "Goldfarb", "Rasmussen", "Petrosyan", "Quigley", "Zamora", "Underhill", "Yamazaki", "Achterberg",
-    "Bjornstad", "Kowalczyk", "Mwangi", "Oyelaran",
+    "Abernathy",
+    "Lindqvist",
+    "Okonkwo",
+    "Villanueva",
+    "Szymanski",
+    "Delacroix",
+    "Hawthorne",
+    "Ferreira",
+    "Nakamura",
+    "Castellano",
+    "Thibodeaux",
+    "Vandermeer",
+    "Goldfarb",
+    "Rasmussen",
+    "Petrosyan",
+    "Quigley",
+    "Zamora",
+    "Underhill",
+    "Yamazaki",
+    "Achterberg",
+    "Bjornstad",
+    "Kowalczyk",
+    "Mwangi",
+    "Oyelaran",
 ];
 const FIRST_NAMES: [&str; 20] = [
-    "Avery", "Blake", "Casey", "Dana", "Elliot", "Frankie", "Gray", "Harper", "Indigo", "Jordan", "Kai", "Logan", "Morgan", "Noel",
-    "Oakley", "Parker", "Quinn", "Riley", "Sage", "Taylor",
+    "Avery", "Blake", "Casey", "Dana", "Elliot", "Frankie", "Gray", "Harper", "Indigo", "Jordan", "Kai", "Logan", "Morgan",
+    "Noel", "Oakley", "Parker", "Quinn", "Riley", "Sage", "Taylor",
 ];
 /// What insured clients pay for a session, and what clients without insurance pay, in minor units: few price points, as in life.
 const COPAYS: [i64; 5] = [2000, 2500, 3000, 4000, 5000];
@@ -31,7 +52,10 @@ pub(super) struct Session {
 
 /// The days on which somebody works: 2 to 30 November 2026, without Thanksgiving.
 fn dates_of(weekday: i8) -> impl Iterator<Item = Date> {
-    [0, 7, 14, 21, 28].into_iter().map(move |plus| days(plus, 2_i8.saturating_add(weekday))).filter(|d| d.month() == 11 && d.day() != 26)
+    [0, 7, 14, 21, 28]
+        .into_iter()
+        .map(move |plus| days(plus, 2_i8.saturating_add(weekday)))
+        .filter(|d| d.month() == 11 && d.day() != 26)
 }
 
 /// Fills the therapists' weeks with clients until the month has so many sessions.
@@ -74,7 +98,9 @@ fn enrol(plan: &mut Plan, rng: &mut Rng, held: &mut [Session]) {
         let of_family = plan.clients.get(client).is_some_and(|c| c.guarantor.is_some() || matches!(c.payer, Payer::Parent(_)));
         let parent = plan.clients.iter().any(|c| c.guarantor == Some(client));
         if let (Some(first), Some(known)) = (first, plan.clients.get_mut(client))
-            && !of_family && !parent && rng.percent(25)
+            && !of_family
+            && !parent
+            && rng.percent(25)
         {
             known.from = super::later(first, -60);
         }
@@ -161,7 +187,8 @@ fn family(plan: &mut Plan, rng: &mut Rng) -> Vec<usize> {
     let parent = client(plan, rng, parent_is, payer, linked, None);
     let mut coming = if rng.percent(40) { vec![parent] } else { vec![] };
     for _ in 0..rng.between(1, 3) {
-        let (first, last) = (rng.pick(&FIRST_NAMES), plan.clients.get(parent).and_then(|c| c.name.split(' ').nth(1)).unwrap_or_default());
+        let (first, last) =
+            (rng.pick(&FIRST_NAMES), plan.clients.get(parent).and_then(|c| c.name.split(' ').nth(1)).unwrap_or_default());
         // Children often have the parent's address in the EHR.
         let email = plan.clients.get(parent).map(|c| c.email.clone()).unwrap_or_default();
         let name = format!("{first} {last}");
