@@ -220,20 +220,25 @@ pub(super) async fn tell(app: &App, changes: &mut Changes<'_>, row: &RowRef, pos
 
 /// The connection works again: its review closes, and the postings that waited are due now.
 async fn restored(app: &App) -> Result<(), Unfinished> {
-    let Some(Read { item: Some(id), rev, .. }) = told(app).await? else { return Ok(()) };
-    let mut changes = Changes::new(app, app.now());
-    if let Some(review) = app.store.review(&id).await?
-        && review.item.review.status == Status::Open
-    {
-        changes.close_review(&review, "reconnected");
+    for attempt in 0..TRIES_ON_CONFLICT {
+        let Some(Read { item: Some(id), rev, .. }) = told(app).await? else { return Ok(()) }; // Somebody else did it.
+        let mut changes = Changes::new(app, app.now());
+        if let Some(review) = app.store.review(&id).await?
+            && review.item.review.status == Status::Open
+        {
+            changes.close_review(&review, "reconnected");
+        }
+        changes.audit("reconnected", "quickbooks", id.as_str());
+        changes.unit.put_sealed(&told_row(None), rev, None);
+        match changes.commit().await {
+            Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
+            result => {
+                result?;
+                return wake(app).await;
+            }
+        }
     }
-    changes.audit("reconnected", "quickbooks", id.as_str());
-    changes.unit.put_sealed(&told_row(None), rev, None);
-    match changes.commit().await {
-        Err(e) if e.is_conflict() => return Ok(()), // Somebody else did it, or the next refresh does.
-        result => result?,
-    }
-    wake(app).await
+    Err(Unfinished::Contended { subject: TOLD.to_owned() })
 }
 
 async fn wake(app: &App) -> Result<(), Unfinished> {

@@ -70,17 +70,19 @@ pub(super) async fn later(app: &App, event: &Event, problem: &str) -> Result<(),
     // Since when it waited tells this death from an earlier one.
     let salt = row.item.since.to_string();
     changes.ask(Ask { subject: event.id.as_str(), payment: None, question, salt: &salt, about: None }).await?;
-    ok_if_somebody_else(changes.commit().await)
+    ok_if_it_waits(app, event, changes.commit().await).await
 }
 
 async fn save(app: &App, mut row: Read<StoredEvent>) -> Result<(), Unfinished> {
-    ok_if_somebody_else(app.store.save(&mut row).await.map_err(Unfinished::from))
+    let outcome = app.store.save(&mut row).await.map_err(Unfinished::from);
+    ok_if_it_waits(app, &row.item.event, outcome).await
 }
 
-/// The same event is being worked on twice: the other one's row is as good.
-fn ok_if_somebody_else(outcome: Result<(), Unfinished>) -> Result<(), Unfinished> {
+/// The same event is being worked on twice: the other one's row is as good. Where there is none, the conflict was with a write
+/// that came to nothing, and the message must come again: nobody else would remember the event.
+async fn ok_if_it_waits(app: &App, event: &Event, outcome: Result<(), Unfinished>) -> Result<(), Unfinished> {
     match outcome {
-        Err(e) if e.is_conflict() => Ok(()),
+        Err(e) if e.is_conflict() => app.store.event(&event.id).await?.map(|_| ()).ok_or(e),
         other => other,
     }
 }

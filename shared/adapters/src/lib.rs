@@ -1,4 +1,6 @@
 //! The outside systems of Vesper, one module each. Only these know keys, paths and wire formats.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod dynamo;
 pub mod ehr;
 pub mod error;

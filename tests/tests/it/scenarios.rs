@@ -407,9 +407,7 @@ async fn an_ehr_that_refuses_for_good_asks_a_person(o: Options) {
     // Somebody pays at the desk, and the feed has not told yet.
     b.standins.ehr.paid_in_ehr(&DeskPayment::check(&invoice, 3000));
     let payment = b.pay(&NewPayment::of(&customer, 5000));
-    b.deliver().await;
-    b.drain().await;
-    let told = b.export().await;
+    let told = b.settle().await;
     assert_eq!(told.all_asked(), ["write_back_refused"]);
     assert_eq!((told.stands(&payment).1, b.standins.ehr.written().len()), (5000, 0), "the allocation stands");
     sound(&b, &told);

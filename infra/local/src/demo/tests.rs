@@ -62,7 +62,7 @@ fn set(export: &mut Value, list: &str, pick: impl Fn(&Value) -> bool, field: &st
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_check_can_fail() {
-    let (plan, played) = month(3, 20).await;
+    let (plan, played) = month(3, 40).await;
     let good = evidence::gather(&plan, &played).await.unwrap();
     assert_eq!(broken(&check(&good)), Vec::<&Check>::new());
     let any = |_: &Value| true;
