@@ -2,12 +2,14 @@
 CARGO_FLAGS := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help test fmt fmt-check lint doc check-licences demo release ci
+.PHONY: help test bench fmt fmt-check lint doc check-licences demo release ci
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## Run every test of every package
+# The restart and canary tests run the real binary.
+	cargo build $(CARGO_FLAGS) --bin vesper
 	cargo test $(CARGO_FLAGS)
 
 fmt: ## Format all code
@@ -25,6 +27,9 @@ doc: ## Build the documentation of the code, private items too; a broken link is
 
 check-licences: ## Check every dependency: its licence, where it comes from, no second TLS stack
 	python3 scripts/check_dependencies.py
+
+bench: ## Measure speed and memory; prints medians
+	cargo bench -p vesper-tests --all-features --bench intake --bench backtest
 
 demo: ## Show everything on a made-up practice, then serve the review page
 	cargo run --release -- demo

@@ -25,5 +25,9 @@ fn main() {
     }
     report("backtest: payments in the history", payments as u128, "payments");
     report("backtest: speed (goal: at least 20,000)", median(&mut speed), "payments per second");
-    report("backtest: peak memory above the input (with the output in memory)", u128::from(peak_rss_kb().saturating_sub(before_kb)), "kB");
+    report(
+        "backtest: peak memory above the input (with the output in memory)",
+        u128::from(peak_rss_kb().saturating_sub(before_kb)),
+        "kB",
+    );
 }

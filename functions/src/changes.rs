@@ -168,7 +168,8 @@ impl<'a> Changes<'a> {
         debug_assert!(posting.check().is_ok(), "every posting balances");
         let accounts = self.app.accounts();
         let shadow = shadow || accounts.is_none();
-        let effect = Effect::new(effect_id(&["books", posting.id.as_str()]), EffectKind::Books, &posting.subject, shadow, self.now);
+        let effect =
+            Effect::new(effect_id(&["books", posting.id.as_str()]), EffectKind::Books, &posting.subject, shadow, self.now);
         let mut by_account: BTreeMap<String, Minor> = BTreeMap::new();
         for line in &posting.lines {
             let sum = by_account.entry(account_id(line.account, accounts)).or_default();
@@ -219,7 +220,8 @@ impl<'a> Changes<'a> {
         if !payment.unapplied.is_positive() {
             return;
         }
-        let clients: BTreeSet<&ClientId> = payment.decision.payer.iter().chain(payment.shares.iter().map(|s| &s.client)).collect();
+        let clients: BTreeSet<&ClientId> =
+            payment.decision.payer.iter().chain(payment.shares.iter().map(|s| &s.client)).collect();
         let clients = clients.into_iter().cloned().map(MoneyOf::Client);
         for of in clients.chain(payment.success.customer.clone().map(MoneyOf::Customer)) {
             self.unit.put(&MoneyLeft { of, payment: payment.id().clone() });
@@ -314,7 +316,11 @@ fn account_id(account: Account, accounts: Option<&Accounts>) -> String {
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn allocation_row(app: &App, payment: &PaymentId, share: &PaidShare) -> Result<Option<Read<StoredAllocation>>, Unfinished> {
+pub async fn allocation_row(
+    app: &App,
+    payment: &PaymentId,
+    share: &PaidShare,
+) -> Result<Option<Read<StoredAllocation>>, Unfinished> {
     if let Some(home) = app.store.invoice_home(&share.invoice).await?
         && let Some(row) = app.store.allocation(&home.item.client, payment, share.n).await?
     {

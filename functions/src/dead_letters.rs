@@ -23,7 +23,8 @@ pub async fn bury(app: &App, id: &str, task: &Task, problem: &str) -> Result<(),
     let (queue, id, body) = (task.queue().as_str(), id.to_owned(), serde_json::to_string(task).unwrap_or_default());
     tracing::error!(queue, message.id = id, problem, "a message is a dead letter");
     changes.unit.put(&DeadLetter { queue: queue.to_owned(), id: id.clone(), body, at: now, problem: problem.to_owned() });
-    let question = Question::new(Reason::DeadLetter, vec![Answer::Retry], format!("a message on {queue} could not be worked off"));
+    let question =
+        Question::new(Reason::DeadLetter, vec![Answer::Retry], format!("a message on {queue} could not be worked off"));
     changes.ask(Ask { subject: &id, payment: None, question, salt: "", about: None }).await?;
     changes.commit().await
 }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use vesper_adapters::dynamo::item::{BadItem, Stored, item_of, stamp};
 use vesper_adapters::dynamo::model::{
-    DeadLetter, StoredAllocation, StoredAudit, StoredClient, StoredEhrPayment, StoredInvoice, StoredPayment, StoredPayout, StoredPosting,
-    StoredRecovery, StoredReversal, StoredReview, StoredSeal,
+    DeadLetter, StoredAllocation, StoredAudit, StoredClient, StoredEhrPayment, StoredInvoice, StoredPayment, StoredPayout,
+    StoredPosting, StoredRecovery, StoredReversal, StoredReview, StoredSeal,
 };
 use vesper_adapters::dynamo::row::Row;
 use vesper_adapters::dynamo::store::{Failed, Store};

@@ -83,7 +83,9 @@ impl Task {
     #[must_use]
     pub const fn queue(&self) -> Queue {
         match self {
-            Task::EventV1 { .. } | Task::LookV1 { .. } | Task::RetryV1 { .. } | Task::ImportV1 | Task::ListCustomersV1 => Queue::Events,
+            Task::EventV1 { .. } | Task::LookV1 { .. } | Task::RetryV1 { .. } | Task::ImportV1 | Task::ListCustomersV1 => {
+                Queue::Events
+            }
             Task::WriteBackV1 { .. } => Queue::WriteBack,
             Task::BooksV1 { .. } => Queue::Books,
             Task::PayoutV1 { .. } => Queue::Payouts,

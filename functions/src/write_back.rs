@@ -6,8 +6,8 @@
 use crate::app::{App, Held};
 use crate::changes::{Ask, Changes};
 use crate::failure::Unfinished;
-use crate::{dead_letters, pause};
 use crate::task::Task;
+use crate::{dead_letters, pause};
 use jiff::Timestamp;
 use vesper_adapters::dynamo::item::{Read, Stored};
 use vesper_adapters::dynamo::model::{BackReason, StoredAllocation, StoredReversal};
@@ -157,7 +157,11 @@ async fn recorded(app: &App, mut read: Read<StoredAllocation>, payment: Option<&
     let (id, had_failed) = (effect.id.clone(), effect.problem.is_some());
     effect.succeed();
     let mut changes = Changes::new(app, app.now());
-    changes.audit("wrote_back", subject.as_str(), &format!("{} on {}", read.item.allocation.amount, read.item.allocation.invoice));
+    changes.audit(
+        "wrote_back",
+        subject.as_str(),
+        &format!("{} on {}", read.item.allocation.amount, read.item.allocation.invoice),
+    );
     changes.unit.update(&read);
     tracing::info!(payment.id = %subject, "recorded in the EHR");
     changes.commit().await?;

@@ -79,7 +79,12 @@ async fn take_page(app: &App, page: &Page) -> Result<(), Unfinished> {
             Change::UnknownKind { .. } => skipped = skipped.saturating_add(1),
             Change::Unreadable { kind, id, problem } => {
                 unreadable = unreadable.saturating_add(1);
-                tracing::warn!(record.kind = kind, record.id = id.as_deref().unwrap_or("?"), problem, "an EHR record cannot be read");
+                tracing::warn!(
+                    record.kind = kind,
+                    record.id = id.as_deref().unwrap_or("?"),
+                    problem,
+                    "an EHR record cannot be read"
+                );
             }
             known => arrived.extend(take_record(app, known).await?),
         }

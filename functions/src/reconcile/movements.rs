@@ -58,7 +58,8 @@ pub async fn settle(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
 /// Records the oldest that waits; false when none does.
 async fn settle_one(app: &App, id: &PaymentId) -> Result<bool, Unfinished> {
     let mut file = app.store.payment_file(id).await?;
-    file.movements.sort_by(|a, b| (a.item.movement.created, &a.item.movement.id).cmp(&(b.item.movement.created, &b.item.movement.id)));
+    file.movements
+        .sort_by(|a, b| (a.item.movement.created, &a.item.movement.id).cmp(&(b.item.movement.created, &b.item.movement.id)));
     let Some(mut read) = file.payment else { return Ok(false) };
     let Some(mut row) = file.movements.into_iter().find(|m| m.item.movement.out != m.item.movement.recorded) else {
         return Ok(false);
@@ -114,7 +115,13 @@ async fn record(
 }
 
 /// Money left: a person is asked what becomes of a re-opened balance, or from where it is taken.
-async fn ask(changes: &mut Changes<'_>, payment: &Payment, movement: &Movement, step: &Step, known: bool) -> Result<(), Unfinished> {
+async fn ask(
+    changes: &mut Changes<'_>,
+    payment: &Payment,
+    movement: &Movement,
+    step: &Step,
+    known: bool,
+) -> Result<(), Unfinished> {
     let about = movement.id.to_string();
     let reopened = !step.taken_back.is_empty() || payment.state == PaymentState::BeforeGoLive;
     let question = match (movement.kind, known) {
@@ -185,8 +192,12 @@ async fn give_back(
     }
     let about: Vec<Read<StoredReview>> = app.store.reviews_about(payment.id().as_str()).await?;
     let open = about.into_iter().find(|r| r.item.review.status == Status::Open && r.item.review.question.reason == reason);
-    let reapply: Vec<(InvoiceId, Minor)> =
-        payment.shares.iter().filter(|s| s.reversed.is_positive()).map(|s| (s.invoice.clone(), s.reversed.min(payment.unapplied))).collect();
+    let reapply: Vec<(InvoiceId, Minor)> = payment
+        .shares
+        .iter()
+        .filter(|s| s.reversed.is_positive())
+        .map(|s| (s.invoice.clone(), s.reversed.min(payment.unapplied)))
+        .collect();
     let mut answers = if reapply.len() == 1 { vec![Answer::Apply(reapply)] } else { vec![] };
     answers.push(Answer::Credit);
     let evidence = "the money came back and is unapplied";

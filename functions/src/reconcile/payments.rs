@@ -116,7 +116,12 @@ fn stored(app: &App, payment: Payment) -> StoredPayment {
 }
 
 /// Commits a decision with everything that hangs on it, conditioned on the versions that were read before the candidates.
-async fn commit_decision(app: &App, mut changes: Changes<'_>, read: Read<StoredPayment>, loaded: &Loaded) -> Result<(), Unfinished> {
+async fn commit_decision(
+    app: &App,
+    mut changes: Changes<'_>,
+    read: Read<StoredPayment>,
+    loaded: &Loaded,
+) -> Result<(), Unfinished> {
     let payment = &read.item.payment;
     debug_assert!(payment.check().is_ok(), "invariant 1 before the write");
     let decision = &payment.decision;
@@ -132,7 +137,11 @@ async fn commit_decision(app: &App, mut changes: Changes<'_>, read: Read<StoredP
     link(&mut changes, payment, loaded);
     changes.note_money_left(payment);
     loaded.bump_all(&mut changes.unit);
-    changes.audit("decided", payment.id().as_str(), &format!("{} rule {}: {}", payment.state.as_str(), decision.rule, decision.why));
+    changes.audit(
+        "decided",
+        payment.id().as_str(),
+        &format!("{} rule {}: {}", payment.state.as_str(), decision.rule, decision.why),
+    );
     tracing::info!(payment.id = %payment.id(), rule = decision.rule, state = payment.state.as_str(), "decided");
     changes.unit.update(&read);
     let _ = app;

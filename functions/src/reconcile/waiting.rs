@@ -66,7 +66,8 @@ pub(super) async fn later(app: &App, event: &Event, problem: &str) -> Result<(),
     let body = serde_json::to_string(event).unwrap_or_default();
     let letter = DeadLetter { queue: "events".to_owned(), id: event.id.to_string(), body, at: now, problem: problem.to_owned() };
     changes.unit.put(&letter);
-    let question = Question::new(Reason::DeadLetter, vec![Answer::Retry], "an event gave up after 24 hours without an outside answer");
+    let question =
+        Question::new(Reason::DeadLetter, vec![Answer::Retry], "an event gave up after 24 hours without an outside answer");
     // Since when it waited tells this death from an earlier one.
     let salt = row.item.since.to_string();
     changes.ask(Ask { subject: event.id.as_str(), payment: None, question, salt: &salt, about: None }).await?;

@@ -181,7 +181,9 @@ fn next_step(recovery: &Recovery) -> &'static str {
     match recovery.stop_reason.filter(|_| recovery.state == RecoveryState::Stopped) {
         None => "next: the card was tried as often as is sensible; ask the client for another card",
         Some(StopReason::HardDecline) => "next: ask the client for another card; this one must not be tried again",
-        Some(StopReason::NeedsClient) => "next: ask the client to renew the card or to confirm the payment; a new card goes on by itself",
+        Some(StopReason::NeedsClient) => {
+            "next: ask the client to renew the card or to confirm the payment; a new card goes on by itself"
+        }
         Some(StopReason::Consent) => "next: ask the client whether cards may be charged, and note it in the EHR",
         Some(StopReason::Autopay) => "next: look whether the EHR charges the card by itself; nothing else, if it does",
         Some(StopReason::Coverage) => "next: look in the EHR who is to be billed; this client's card is not charged",

@@ -4,9 +4,9 @@
 
 use crate::app::App;
 use crate::changes::{Ask, Changes, owners};
-use crate::{dead_letters, payouts};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
+use crate::{dead_letters, payouts};
 use jiff::civil::Date;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::Read;

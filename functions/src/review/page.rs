@@ -4,8 +4,8 @@
 //! Must not: change anything itself (`answers` does), or put personal data into a URL, a title or a header.
 
 use super::answers::{Answered, Chosen, answer, move_allocations, take_back};
-use super::session::{COOKIE, SESSION_S, Session, Sessions};
 use super::payouts;
+use super::session::{COOKIE, SESSION_S, Session, Sessions};
 use super::show::{self, Again, Message};
 use crate::app::App;
 use crate::failure::Unfinished;

@@ -1,7 +1,10 @@
 //! The pure core of Vesper. No I/O, no clock, no environment, no async: everything it needs is an argument.
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::as_conversions, clippy::indexing_slicing)]
 #![deny(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
-#![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![cfg_attr(
+    test,
+    allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 pub mod audit;
 pub mod effect;

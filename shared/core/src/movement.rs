@@ -198,7 +198,11 @@ mod tests {
         assert_eq!(taken(1000, Some("x"), &two, 1500), of(&[], 1000), "a name that hits nothing is no name; the unapplied part");
         assert_eq!(taken(5000, None, &two, 0), of(&two, 0), "all that is left");
         assert_eq!(taken(6000, None, &two, 1000), of(&two, 1000), "all that is left, with the unapplied part");
-        assert_eq!(taken(4000, None, &[("a", 3000)], 1500), of(&[("a", 3000)], 1000), "the one allocation, its excess from unapplied");
+        assert_eq!(
+            taken(4000, None, &[("a", 3000)], 1500),
+            of(&[("a", 3000)], 1000),
+            "the one allocation, its excess from unapplied"
+        );
         assert_eq!(taken(2000, None, &two, 0), of(&[("b", 2000)], 0), "the one it equals");
         assert_eq!(taken(1000, None, &two, 0), None, "asked: which of two");
         assert_eq!(taken(2000, None, &[("a", 2000), ("b", 2000)], 0), None, "asked: two equal ones");
@@ -208,10 +212,18 @@ mod tests {
 
     #[test]
     fn events_of_a_refund_may_come_in_any_order() {
-        let refund = |status| Movement::of_refund(&Refund {
-            id: MovementId::parse("re_1").unwrap(), payment: PaymentId::parse("pi_1").unwrap(), charge: None, amount: minor(500),
-            currency: Currency::USD, status, names_invoice: None, created: Timestamp::UNIX_EPOCH,
-        });
+        let refund = |status| {
+            Movement::of_refund(&Refund {
+                id: MovementId::parse("re_1").unwrap(),
+                payment: PaymentId::parse("pi_1").unwrap(),
+                charge: None,
+                amount: minor(500),
+                currency: Currency::USD,
+                status,
+                names_invoice: None,
+                created: Timestamp::UNIX_EPOCH,
+            })
+        };
         let mut m = refund(RefundStatus::Succeeded);
         m.hear(&refund(RefundStatus::Pending));
         assert_eq!(m.out, minor(500), "pending after succeeded is old news");

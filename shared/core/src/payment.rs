@@ -214,7 +214,11 @@ impl Payment {
     pub fn arrive(&mut self, dates: Dates) -> Step {
         let mut step = Step::default();
         let amount = self.received();
-        self.post(&mut step, Lines::new().debit(Account::StripeClearing, amount).credit(Account::Unidentified, amount), dates.money);
+        self.post(
+            &mut step,
+            Lines::new().debit(Account::StripeClearing, amount).credit(Account::Unidentified, amount),
+            dates.money,
+        );
         step
     }
 
@@ -376,11 +380,7 @@ impl Payment {
         let lines = Lines::new().credit(Account::StripeClearing, amount);
         let nets = self.nets();
         let before_go_live = self.state == PaymentState::BeforeGoLive;
-        let taken = if before_go_live {
-            None
-        } else {
-            take_off(amount, movement.names_invoice.as_ref(), &nets, self.unapplied)
-        };
+        let taken = if before_go_live { None } else { take_off(amount, movement.names_invoice.as_ref(), &nets, self.unapplied) };
         let Some(taken) = taken else {
             self.post(step, lines.debit(Self::contra(movement.kind), amount), dates.money);
             return before_go_live;

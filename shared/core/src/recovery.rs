@@ -361,7 +361,9 @@ impl Recovery {
                 self.why = why;
                 Tell::Nothing
             }
-            NextRetry::Stop(StopReason::HardDecline) => self.stop(StopReason::HardDecline, "this card must not be tried again", now),
+            NextRetry::Stop(StopReason::HardDecline) => {
+                self.stop(StopReason::HardDecline, "this card must not be tried again", now)
+            }
             NextRetry::Stop(reason) => self.stop(reason, "only the client can mend it", now),
             NextRetry::UnknownDecline => {
                 self.stop(StopReason::NeedsClient, "the card was declined with a code that is not known", now);
@@ -487,7 +489,14 @@ impl Recovery {
     }
 
     /// The client tried the same card himself, and it was declined again.
-    pub fn failed_again(&mut self, failure: &Failure, blocked: bool, created: Timestamp, policy: &Policy, now: Timestamp) -> Tell {
+    pub fn failed_again(
+        &mut self,
+        failure: &Failure,
+        blocked: bool,
+        created: Timestamp,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Tell {
         self.take_failure(failure, blocked, created, policy, now);
         self.note(created, format!("the client's own try was declined: {}", code_of(failure)));
         let next = self.next(policy, now);

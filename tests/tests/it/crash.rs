@@ -93,7 +93,7 @@ async fn rest(b: &Bundle) {
         let told = b.export().await;
         let parked = told.list("payments").iter().any(|p| p["state"] == "parked");
         let done = b.standins.stripe.undelivered().is_empty() && told.waiting() == 0 && b.stack.queues.next_visible().is_none();
-        if done && parked || done && !b.step().await {
+        if done && (parked || !b.step().await) {
             return;
         }
         if !done {

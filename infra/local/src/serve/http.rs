@@ -30,7 +30,11 @@ pub struct Server {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, server: Server, until: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    server: Server,
+    until: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let mut router = Router::new()
         .route("/healthz", get(healthz))
         .route("/webhooks/stripe", post(stripe))

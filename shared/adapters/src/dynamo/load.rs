@@ -4,8 +4,8 @@
 use super::item::{Read, Stored, Unit, item_of};
 use super::keys;
 use super::model::{
-    Dependent, EhrReference, InvoiceHome, MoneyLeft, OwnLink, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer, StoredEhrPayment,
-    StoredEmail, StoredInvoice, Version, Wanted,
+    Dependent, EhrReference, InvoiceHome, MoneyLeft, OwnLink, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer,
+    StoredEhrPayment, StoredEmail, StoredInvoice, Version, Wanted,
 };
 use super::row::Row;
 use super::store::{Failed, Store};

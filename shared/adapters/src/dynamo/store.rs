@@ -3,9 +3,10 @@
 use super::item::{BadItem, Key, Read, Stored, Unit, item_of, row_of, stamp};
 use super::keys;
 use super::model::{
-    AUDIT_OPEN, DeadLetter, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink, REVIEWS_OPEN, RecoveryOf, ReviewOf, StoredAllocation, StoredAudit,
-    StoredClient, StoredCustomer, StoredEmail, StoredEvent, StoredInvoice, StoredMovement, StoredPayment, StoredPosting,
-    StoredPayout, StoredPayoutRow, StoredRecovery, StoredReversal, StoredReview, StoredSeal, Wanted, PAYOUTS,
+    AUDIT_OPEN, DeadLetter, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink, PAYOUTS, REVIEWS_OPEN,
+    RecoveryOf, ReviewOf, StoredAllocation, StoredAudit, StoredClient, StoredCustomer, StoredEmail, StoredEvent, StoredInvoice,
+    StoredMovement, StoredPayment, StoredPayout, StoredPayoutRow, StoredPosting, StoredRecovery, StoredReversal, StoredReview,
+    StoredSeal, Wanted,
 };
 use super::row::{Cond, Row};
 use super::table::{StoreError, Table};
@@ -220,7 +221,12 @@ impl Store {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn allocation(&self, client: &ClientId, payment: &PaymentId, n: u32) -> Result<Option<Read<StoredAllocation>>, Failed> {
+    pub async fn allocation(
+        &self,
+        client: &ClientId,
+        payment: &PaymentId,
+        n: u32,
+    ) -> Result<Option<Read<StoredAllocation>>, Failed> {
         self.get(keys::allocation(client, payment, n)).await
     }
 

@@ -473,10 +473,12 @@ mod tests {
 
     #[test]
     fn an_address_typed_as_an_id_and_a_sentence_typed_as_a_kind_do_not_leave() {
-        let typed = json!({"metadata": {"client_id": "Ada@example.org", "invoice_id": "ada@example.org", "kind": "copay of Ada Quill"}});
+        let typed =
+            json!({"metadata": {"client_id": "Ada@example.org", "invoice_id": "ada@example.org", "kind": "copay of Ada Quill"}});
         let stored = what_json(&bent("payment_intent.succeeded", typed)).to_string();
         assert!(!stored.contains("example.org") && !stored.contains("Quill"), "{stored}");
-        let named = &what_json(&bent("payment_intent.succeeded", json!({"metadata": {"client_id": "a@b.c"}})))["reference"]["client"];
+        let named =
+            &what_json(&bent("payment_intent.succeeded", json!({"metadata": {"client_id": "a@b.c"}})))["reference"]["client"];
         assert!(named.as_str().unwrap().starts_with("hidden-"), "it still names a client that is not known: {named}");
     }
 

@@ -34,7 +34,11 @@ pub(super) fn named<'w>(world: &'w World, reference: &Reference) -> Named<'w> {
         (_, Some(all)) if all.is_empty() => Named::NotYet,
         (Some(Some(one)), None) => Named::One(one),
         (Some(Some(one)), Some(all)) => {
-            if all.iter().any(|i| i.id == one.id) { Named::One(one) } else { Named::Disagree }
+            if all.iter().any(|i| i.id == one.id) {
+                Named::One(one)
+            } else {
+                Named::Disagree
+            }
         }
         (None, Some(all)) => {
             let live: Vec<&Invoice> = all.into_iter().filter(|i| !i.void).collect();

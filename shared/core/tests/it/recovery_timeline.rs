@@ -21,7 +21,11 @@ pub fn policy(zone: &str, days: &[u8], payday_shift_days: u8) -> Policy {
     Policy {
         time_zone: TimeZone::get(zone).unwrap(),
         currency: Currency::USD,
-        matching: MatchingPolicy { link_by_email: LinkByEmail::Unique, same_amount: SameAmount::OldestFirst, wait_for_invoice_h: 48 },
+        matching: MatchingPolicy {
+            link_by_email: LinkByEmail::Unique,
+            same_amount: SameAmount::OldestFirst,
+            wait_for_invoice_h: 48,
+        },
         retry: RetryPolicy {
             days: days.to_vec(),
             at: Time::constant(10, 0, 0, 0),
@@ -178,33 +182,98 @@ fn every_ladder_goes_as_its_line_says() {
     // 2026-11-23 is a Monday.
     for (at, codes, then, want) in [
         // The days of the ladder, and its end.
-        ("2026-11-23 09:00", "generic_decline", &[][..], "11-24 10:00 generic_decline; 11-26 10:00 generic_decline; 11-30 10:00 generic_decline; exhausted"),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &[][..],
+            "11-24 10:00 generic_decline; 11-26 10:00 generic_decline; 11-30 10:00 generic_decline; exhausted",
+        ),
         ("2026-11-23 09:00", "generic_decline", &["ok"], "11-24 10:00 ok; quietly recovered"),
-        ("2026-11-23 09:00", "generic_decline", &["do_not_honor", "ok"], "11-24 10:00 do_not_honor; 11-26 10:00 ok; quietly recovered"),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["do_not_honor", "ok"],
+            "11-24 10:00 do_not_honor; 11-26 10:00 ok; quietly recovered",
+        ),
         ("2026-11-23 23:59", "generic_decline", &["ok"], "11-24 10:00 ok; quietly recovered"),
         ("2026-11-24 00:01", "generic_decline", &["ok"], "11-25 10:00 ok; quietly recovered"),
         // Month and year end.
-        ("2026-12-30 12:00", "generic_decline", &[], "12-31 10:00 generic_decline; 01-02 10:00 generic_decline; 01-06 10:00 generic_decline; exhausted"),
-        ("2027-02-27 12:00", "generic_decline", &["x_/try_again_later", "ok"], "02-28 10:00 x_/try_again_later; 03-02 10:00 ok; quietly recovered"),
+        (
+            "2026-12-30 12:00",
+            "generic_decline",
+            &[],
+            "12-31 10:00 generic_decline; 01-02 10:00 generic_decline; 01-06 10:00 generic_decline; exhausted",
+        ),
+        (
+            "2027-02-27 12:00",
+            "generic_decline",
+            &["x_/try_again_later", "ok"],
+            "02-28 10:00 x_/try_again_later; 03-02 10:00 ok; quietly recovered",
+        ),
         // Stops at once: nothing is charged.
         ("2026-11-23 09:00", "stolen_card", &[], "stopped hard_decline"),
         ("2026-11-23 09:00", "expired_card", &[], "stopped needs_client"),
         ("2026-11-23 09:00", "a_code_of_the_future", &[], "asks unknown_decline (needs_client)"),
         // Our own attempts end it, too.
         ("2026-11-23 09:00", "generic_decline", &["lost_card"], "11-24 10:00 lost_card; stopped hard_decline"),
-        ("2026-11-23 09:00", "generic_decline", &["authentication_required"], "11-24 10:00 authentication_required; stopped needs_client"),
-        ("2026-11-23 09:00", "generic_decline", &["a_code_of_the_future"], "11-24 10:00 a_code_of_the_future; asks unknown_decline (needs_client)"),
-        ("2026-11-23 09:00", "generic_decline", &["generic_decline/do_not_try_again"], "11-24 10:00 generic_decline/do_not_try_again; stopped hard_decline"),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["authentication_required"],
+            "11-24 10:00 authentication_required; stopped needs_client",
+        ),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["a_code_of_the_future"],
+            "11-24 10:00 a_code_of_the_future; asks unknown_decline (needs_client)",
+        ),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["generic_decline/do_not_try_again"],
+            "11-24 10:00 generic_decline/do_not_try_again; stopped hard_decline",
+        ),
         // Payday: the next of 1st, 15th, Friday from the rung's own day on, within three days; two on one day are one.
-        ("2026-11-23 09:00", "insufficient_funds", &["insufficient_funds"; 3], "11-27 10:00 insufficient_funds; 12-01 10:00 insufficient_funds; exhausted"),
-        ("2026-11-10 09:00", "insufficient_funds", &["insufficient_funds"; 3], "11-13 10:00 insufficient_funds; 11-20 10:00 insufficient_funds; exhausted"),
-        ("2026-11-12 09:00", "insufficient_funds", &["insufficient_funds"; 3], "11-13 10:00 insufficient_funds; 11-15 10:00 insufficient_funds; 11-20 10:00 insufficient_funds; exhausted"),
+        (
+            "2026-11-23 09:00",
+            "insufficient_funds",
+            &["insufficient_funds"; 3],
+            "11-27 10:00 insufficient_funds; 12-01 10:00 insufficient_funds; exhausted",
+        ),
+        (
+            "2026-11-10 09:00",
+            "insufficient_funds",
+            &["insufficient_funds"; 3],
+            "11-13 10:00 insufficient_funds; 11-20 10:00 insufficient_funds; exhausted",
+        ),
+        (
+            "2026-11-12 09:00",
+            "insufficient_funds",
+            &["insufficient_funds"; 3],
+            "11-13 10:00 insufficient_funds; 11-15 10:00 insufficient_funds; 11-20 10:00 insufficient_funds; exhausted",
+        ),
         ("2026-11-13 09:00", "insufficient_funds", &["ok"], "11-15 10:00 ok; quietly recovered"),
-        ("2026-11-27 09:00", "insufficient_funds", &["insufficient_funds"; 3], "12-01 10:00 insufficient_funds; 12-04 10:00 insufficient_funds; exhausted"),
+        (
+            "2026-11-27 09:00",
+            "insufficient_funds",
+            &["insufficient_funds"; 3],
+            "12-01 10:00 insufficient_funds; 12-04 10:00 insufficient_funds; exhausted",
+        ),
         // A used rung does not come back because another decline would have moved it (14 October 2026 is a Wednesday).
-        ("2026-10-13 09:00", "generic_decline", &["insufficient_funds"; 4], "10-14 10:00 insufficient_funds; 10-16 10:00 insufficient_funds; 10-23 10:00 insufficient_funds; exhausted"),
+        (
+            "2026-10-13 09:00",
+            "generic_decline",
+            &["insufficient_funds"; 4],
+            "10-14 10:00 insufficient_funds; 10-16 10:00 insufficient_funds; 10-23 10:00 insufficient_funds; exhausted",
+        ),
         // A lost one neither: nobody looked on its day, and the decline that moves days comes later.
-        ("2026-10-13 09:00", "generic_decline", &["ok", "@2026-10-15_09:00 back", "@2026-10-15_09:30 tries insufficient_funds"], "tried himself; 10-16 10:00 ok; quietly recovered"),
+        (
+            "2026-10-13 09:00",
+            "generic_decline",
+            &["ok", "@2026-10-15_09:00 back", "@2026-10-15_09:30 tries insufficient_funds"],
+            "tried himself; 10-16 10:00 ok; quietly recovered",
+        ),
         // Minimum waits of the network count from the newest failure; a rung inside the wait is lost, on its last day it waits.
         ("2026-11-23 09:00", "do_not_honor//02", &["ok"], "11-26 10:00 ok; quietly recovered"),
         ("2026-11-23 15:00", "do_not_honor//02", &["ok"], "11-26 15:00 ok; quietly recovered"),
@@ -215,28 +284,73 @@ fn every_ladder_goes_as_its_line_says() {
         ("2026-11-23 15:00", "do_not_honor//28", &["ok"], "11-30 10:00 ok; quietly recovered"),
         ("2026-11-23 15:00", "do_not_honor//29", &[], "exhausted"),
         ("2026-11-23 15:00", "do_not_honor//30", &[], "exhausted"),
-        ("2026-11-23 09:00", "generic_decline", &["do_not_honor//02", "ok"], "11-24 10:00 do_not_honor//02; 11-30 10:00 ok; quietly recovered"),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["do_not_honor//02", "ok"],
+            "11-24 10:00 do_not_honor//02; 11-30 10:00 ok; quietly recovered",
+        ),
         ("2026-11-23 09:00", "generic_decline/try_again_later/27", &["ok"], "11-30 10:00 ok; quietly recovered"),
         // Nobody looked: what passed is lost, not made up.
         ("2026-11-23 09:00", "generic_decline", &["@2026-12-01_12:00 back"], "exhausted"),
         ("2026-11-23 09:00", "generic_decline", &["ok", "@2026-11-25_12:00 back"], "11-26 10:00 ok; quietly recovered"),
         ("2026-11-23 09:00", "generic_decline", &["ok", "@2026-11-26_18:00 back"], "11-26 18:00 ok; quietly recovered"),
         // A new card: what is left of the ladder, which counts from the first failure.
-        ("2026-11-23 09:00", "expired_card", &["ok", "@2026-11-25_09:00 card pm_2"], "stopped needs_client; re-armed pm_2; 11-26 10:00 pm_2 ok; quietly recovered"),
-        ("2026-11-23 09:00", "expired_card", &["ok", "@2026-11-25_09:00 card pm_1"], "stopped needs_client; re-armed pm_1; 11-26 10:00 ok; quietly recovered"),
+        (
+            "2026-11-23 09:00",
+            "expired_card",
+            &["ok", "@2026-11-25_09:00 card pm_2"],
+            "stopped needs_client; re-armed pm_2; 11-26 10:00 pm_2 ok; quietly recovered",
+        ),
+        (
+            "2026-11-23 09:00",
+            "expired_card",
+            &["ok", "@2026-11-25_09:00 card pm_1"],
+            "stopped needs_client; re-armed pm_1; 11-26 10:00 ok; quietly recovered",
+        ),
         ("2026-11-23 09:00", "expired_card", &["@2026-12-05_09:00 card pm_2"], "stopped needs_client; re-armed pm_2; exhausted"),
-        ("2026-11-23 09:00", "generic_decline", &["generic_decline", "ok", "@2026-11-25_09:00 card pm_2"], "11-24 10:00 generic_decline; re-armed pm_2; 11-26 10:00 pm_2 ok; quietly recovered"),
-        ("2026-11-23 09:00", "generic_decline", &["expired_card", "ok", "@2026-11-24_11:00 card pm_2"], "11-24 10:00 expired_card; stopped needs_client; re-armed pm_2; 11-26 10:00 pm_2 ok; quietly recovered"),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["generic_decline", "ok", "@2026-11-25_09:00 card pm_2"],
+            "11-24 10:00 generic_decline; re-armed pm_2; 11-26 10:00 pm_2 ok; quietly recovered",
+        ),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["expired_card", "ok", "@2026-11-24_11:00 card pm_2"],
+            "11-24 10:00 expired_card; stopped needs_client; re-armed pm_2; 11-26 10:00 pm_2 ok; quietly recovered",
+        ),
         ("2026-11-23 09:00", "do_not_honor//29", &["ok", "@2026-11-23_10:00 card pm_2"], "exhausted"),
-        ("2026-11-23 09:00", "do_not_honor//27", &["ok", "@2026-11-23_10:00 card pm_2"], "re-armed pm_2; 11-24 10:00 pm_2 ok; quietly recovered"),
+        (
+            "2026-11-23 09:00",
+            "do_not_honor//27",
+            &["ok", "@2026-11-23_10:00 card pm_2"],
+            "re-armed pm_2; 11-24 10:00 pm_2 ok; quietly recovered",
+        ),
         ("2026-11-23 09:00", "lost_card", &["@2026-11-23_10:00 card pm_2"], "stopped hard_decline"),
         // News older than the newest failure, or of the card that is waited with, changes nothing.
         ("2026-11-23 09:00", "expired_card", &["@2026-11-23_08:59 card pm_2"], "stopped needs_client"),
         ("2026-11-23 09:00", "do_not_honor//27", &["ok", "@2026-11-23_10:00 card pm_1"], "11-30 10:00 ok; quietly recovered"),
         // The client's own tries.
-        ("2026-11-23 09:00", "generic_decline", &["ok", "@2026-11-23_12:00 tries stolen_card"], "tried himself; stopped hard_decline"),
-        ("2026-11-23 09:00", "generic_decline", &["ok", "@2026-11-23_12:00 tries do_not_honor//26"], "tried himself; 11-26 10:00 ok; quietly recovered"),
-        ("2026-11-23 09:00", "generic_decline", &["ok", "@2026-11-23_12:00 tries insufficient_funds"], "tried himself; 11-27 10:00 ok; quietly recovered"),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["ok", "@2026-11-23_12:00 tries stolen_card"],
+            "tried himself; stopped hard_decline",
+        ),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["ok", "@2026-11-23_12:00 tries do_not_honor//26"],
+            "tried himself; 11-26 10:00 ok; quietly recovered",
+        ),
+        (
+            "2026-11-23 09:00",
+            "generic_decline",
+            &["ok", "@2026-11-23_12:00 tries insufficient_funds"],
+            "tried himself; 11-27 10:00 ok; quietly recovered",
+        ),
     ] {
         assert_eq!(told(&chicago, at, codes, then), want, "failed at {at} with {codes}, then {then:?}");
     }
@@ -269,7 +383,9 @@ fn the_days_are_the_practices_own_and_daylight_saving_moves_no_hour_of_the_wall(
         assert_eq!(utc(zone, at, days), want, "{zone}, failed at {at}, days {days:?}");
     }
     // An hour that daylight saving skips is read after the gap; one that comes twice, as the first.
-    for (at, failed, want) in [("02:30", "2027-03-13 09:00", "2027-03-14T08:30:00Z"), ("01:30", "2026-10-31 09:00", "2026-11-01T06:30:00Z")] {
+    for (at, failed, want) in
+        [("02:30", "2027-03-13 09:00", "2027-03-14T08:30:00Z"), ("01:30", "2026-10-31 09:00", "2026-11-01T06:30:00Z")]
+    {
         let mut policy = policy("America/Chicago", &[1], 0);
         policy.retry.at = at.parse().unwrap();
         let story = Story::new(policy, failed, "generic_decline");
@@ -323,12 +439,9 @@ fn every_decline_of_the_lists_means_what_design_md_says() {
             assert_eq!(classify(&failure(code, "ch_0"), true), Decline::Hard, "{code}, blocked by Radar");
         }
     }
-    for (network, want) in [
-        ("03 21 22 42", "hard"),
-        ("01 04 40 41 43", "client"),
-        ("02 24 25 26 27 28 29 30", "retry"),
-        ("05 20 31 99", "unknown"),
-    ] {
+    for (network, want) in
+        [("03 21 22 42", "hard"), ("01 04 40 41 43", "client"), ("02 24 25 26 27 28 29 30", "retry"), ("05 20 31 99", "unknown")]
+    {
         for code in network.split_whitespace() {
             assert_eq!(kind(&failure(&format!("do_not_honor//{code}"), "ch_0")), want, "network advice {code}");
         }
@@ -407,7 +520,10 @@ fn what_is_no_news_changes_nothing() {
     let later = at.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
     assert!(!recovery.is_news(&failure("lost_card", "ch_0"), at), "the same event again");
     assert!(!recovery.is_news(&failure("lost_card", "ch_0"), later), "the same charge again");
-    assert!(!recovery.is_news(&failure("lost_card", "ch_1"), at.checked_sub(jiff::SignedDuration::from_hours(1)).unwrap()), "an older one");
+    assert!(
+        !recovery.is_news(&failure("lost_card", "ch_1"), at.checked_sub(jiff::SignedDuration::from_hours(1)).unwrap()),
+        "an older one"
+    );
     assert!(recovery.is_news(&failure("lost_card", "ch_1"), later));
     let other_card = Failure { payment_method: Some("pm_9".to_owned()), ..failure("lost_card", "ch_1") };
     assert!(!recovery.is_news(&other_card, later), "the card that is charged was not declined");
