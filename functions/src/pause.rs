@@ -1,7 +1,7 @@
 //! Pauses: a person holds the cards, the books, or all writing, at any time (design.md section 3, go_live). Deciding goes on.
 
 use crate::app::App;
-use crate::failure::Unfinished;
+use crate::failure::{TRIES_ON_CONFLICT, Unfinished};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vesper_adapters::dynamo::item::{Unit, stamp};
@@ -91,6 +91,17 @@ pub async fn set(app: &App, pause: Pause) -> Result<(), Unfinished> {
 /// # Errors
 /// When the store does not answer.
 pub async fn store(store: &Store, pause: Pause, who: &str, at: Timestamp, random_id: String) -> Result<(), Failed> {
+    // A person's word is not lost because a serve wrote at the same moment.
+    for _ in 1..TRIES_ON_CONFLICT {
+        match store_once(store, pause, who, at, random_id.clone()).await {
+            Err(e) if e.is_conflict() => {}
+            other => return other,
+        }
+    }
+    store_once(store, pause, who, at, random_id).await
+}
+
+async fn store_once(store: &Store, pause: Pause, who: &str, at: Timestamp, random_id: String) -> Result<(), Failed> {
     let rev = store.meta::<Pause>(NAME).await?.map_or(0, |r| r.rev);
     let text = |s: &str| s.to_owned();
     let (subject, action) = (text("stack"), text("paused"));
