@@ -14,7 +14,7 @@ use vesper_adapters::dynamo::model::{OwnLink, StoredPayment, Wanted};
 use vesper_adapters::dynamo::store::{PaymentFile, RowRef};
 use vesper_core::effect::Effect;
 use vesper_core::event::{Event, Success};
-use vesper_core::ids::{ClientId, PaymentId};
+use vesper_core::ids::PaymentId;
 use vesper_core::matching::{ANSWERS_MAX, Case, Decision, Look, Stands, Watch, decide};
 use vesper_core::money::Minor;
 use vesper_core::payment::{Dates, Payment, PaymentState};
@@ -72,7 +72,7 @@ async fn first_look(app: &App, event: &Event, success: &Success) -> Result<(), U
     let step = payment.decide_first(decision, Dates { money: local_date, decision: app.local_date(now) });
     let mut changes = Changes::new(app, now);
     changes.allocate(&payment, &step);
-    commit_decision(app, changes, Read { item: stored(app, payment), rev: 0, sealed: None }, &loaded).await?;
+    commit_decision(changes, Read { item: stored(app, payment), rev: 0, sealed: None }, &loaded).await?;
     look_after_parking(app, &success.payment, &watch).await
 }
 
@@ -116,12 +116,7 @@ fn stored(app: &App, payment: Payment) -> StoredPayment {
 }
 
 /// Commits a decision with everything that hangs on it, conditioned on the versions that were read before the candidates.
-async fn commit_decision(
-    app: &App,
-    mut changes: Changes<'_>,
-    read: Read<StoredPayment>,
-    loaded: &Loaded,
-) -> Result<(), Unfinished> {
+async fn commit_decision(mut changes: Changes<'_>, read: Read<StoredPayment>, loaded: &Loaded) -> Result<(), Unfinished> {
     let payment = &read.item.payment;
     debug_assert!(payment.check().is_ok(), "invariant 1 before the write");
     let decision = &payment.decision;
@@ -144,7 +139,6 @@ async fn commit_decision(
     );
     tracing::info!(payment.id = %payment.id(), rule = decision.rule, state = payment.state.as_str(), "decided");
     changes.unit.update(&read);
-    let _ = app;
     changes.commit().await
 }
 
@@ -306,7 +300,7 @@ async fn look_once(app: &App, id: &PaymentId) -> Result<(), Unfinished> {
     let mut changes = Changes::new(app, now);
     changes.allocate(&payment, &step);
     let item = StoredPayment { payment, look_at: None };
-    commit_decision(app, changes, Read { item, rev: read.rev, sealed: None }, &loaded).await?;
+    commit_decision(changes, Read { item, rev: read.rev, sealed: None }, &loaded).await?;
     Ok(app.store.stop_waiting(id, &before).await?)
 }
 
@@ -325,7 +319,7 @@ async fn stay_parked(app: &App, mut read: Read<StoredPayment>, decision: Decisio
         return Ok(app.store.save(&mut read).await?);
     }
     read.item.look_at = look_at;
-    commit_decision(app, Changes::new(app, app.now()), read, loaded).await
+    commit_decision(Changes::new(app, app.now()), read, loaded).await
 }
 
 /// Looks at these parked payments again, in their order.
@@ -337,10 +331,4 @@ pub async fn look_at_all(app: &App, arrived: &BTreeSet<Watch>) -> Result<(), Unf
         look(app, &payment).await?;
     }
     Ok(())
-}
-
-/// The clients of a payment's candidates, as wishes that an answer about it may fulfil.
-#[must_use]
-pub fn wishes_of(clients: impl IntoIterator<Item = ClientId>) -> BTreeSet<Watch> {
-    clients.into_iter().map(Watch::Client).collect()
 }
