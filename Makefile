@@ -2,7 +2,7 @@
 CARGO_FLAGS := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help test faults bench fmt fmt-check lint doc check-licences demo release ci
+.PHONY: help test faults bench fmt fmt-check lint lint-template doc check-licences demo invoke release ci
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,24 @@ fmt-check: ## Tell what is not formatted, and change nothing
 
 lint: ## Run clippy; a warning is an error
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+# What is not Rust and not Python's own comes from PyPI, pinned, into environments of its own below target/.
+TOOLS := target/aws
+$(TOOLS)/%/.ready: infra/tools/%.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --no-compile --disable-pip-version-check --requirement $<
+	touch $@
+
+# cargo-lambda and zig are looked for on the path: they go into the environment of sam.
+$(TOOLS)/sam/.build-ready: infra/tools/build.txt $(TOOLS)/sam/.ready
+	$(@D)/bin/pip install --quiet --no-compile --disable-pip-version-check --requirement $<
+	touch $@
+
+# All three work without a network and without an account. A check that is left out says in the template why.
+lint-template: $(TOOLS)/sam/.ready $(TOOLS)/checkov/.ready ## Check infra/template.yaml: sam validate, cfn-lint, checkov
+	SAM_CLI_TELEMETRY=0 $(TOOLS)/sam/bin/sam validate --lint --template infra/template.yaml --region us-east-1
+	$(TOOLS)/sam/bin/cfn-lint --regions us-east-1 -- infra/template.yaml
+	$(TOOLS)/checkov/bin/checkov --file infra/template.yaml --framework cloudformation --compact --quiet --skip-download
 
 # Private items are documented, so a link to one is no broken link.
 doc: ## Build the documentation of the code, private items too; a broken link is an error
