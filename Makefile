@@ -2,7 +2,7 @@
 CARGO_FLAGS := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help test faults bench fmt fmt-check lint lint-template doc check-licences demo invoke release ci
+.PHONY: help test faults soak bench fmt fmt-check lint lint-template doc check-licences demo invoke release ci
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: ## Run the tests of every package
 # tasks interleave, and not every scenario survives every interleaving yet: so it is a command of its own.
 faults: ## Run the scenarios on the faulty table
 	cargo test -p vesper-tests --all-features --test it -- faulty::
+
+soak: ## Tell random stories on the real store and handlers; VESPER_SOAK_SEEDS says how many
+	VESPER_SOAK_SEEDS=$${VESPER_SOAK_SEEDS:-200} cargo test -p vesper-tests --all-features --test it -- soak:: --nocapture
 
 fmt: ## Format all code
 	cargo fmt --all
@@ -52,7 +55,7 @@ check-licences: ## Check every dependency: its licence, where it comes from, no 
 	python3 scripts/check_dependencies.py
 
 bench: ## Measure speed and memory; prints medians
-	cargo bench -p vesper-tests --all-features --bench intake --bench backtest
+	cargo bench -p vesper-tests --all-features --bench intake --bench backtest --bench payout
 
 demo: ## Show everything on a made-up practice, then serve the review page
 	cargo run --release -- demo

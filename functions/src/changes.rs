@@ -11,16 +11,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use vesper_adapters::dynamo::item::{Read, Stored as _, Unit};
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{
-    BackReason, MoneyLeft, MoneyOf, ReviewOf, StoredAllocation, StoredAudit, StoredPosting, StoredReversal, StoredReview,
+    BackReason, CreditLook, MoneyLeft, MoneyOf, ReviewOf, StoredAllocation, StoredAudit, StoredPosting, StoredReversal,
+    StoredReview,
 };
 use vesper_adapters::dynamo::store::RowRef;
 use vesper_adapters::quickbooks::doc_number;
 use vesper_adapters::settings::Accounts;
 use vesper_core::audit::AuditRecord;
+use vesper_core::credit;
 use vesper_core::effect::{Effect, EffectKind};
 use vesper_core::ids::{ClientId, EffectId, InvoiceId, PaymentId, ReviewId};
 use vesper_core::money::Minor;
 use vesper_core::payment::{PaidShare, Payment, Step, TakenBack, derived_id};
+use vesper_core::policy::ApplyCredit;
 use vesper_core::posting::{Account, Form, Posting};
 use vesper_core::review::{Question, Reason, Review, Status};
 use vesper_core::world::Allocation;
@@ -73,6 +76,9 @@ impl<'a> Changes<'a> {
                 let id = effect_id(&["write_back", &reference]);
                 Effect::new(id, EffectKind::WriteBack, payment.id().as_str(), payment.shadow, self.now)
             });
+            let rule = payment.shares.iter().find(|s| s.n == *n).map_or(0, |s| s.rule);
+            // Client credit is applied today; any other money came with the card.
+            let posted_at = if rule == credit::RULE { self.now } else { payment.charged_at };
             let row = StoredAllocation {
                 allocation: Allocation {
                     payment: payment.id().clone(),
@@ -81,7 +87,7 @@ impl<'a> Changes<'a> {
                     client: allocate.client.clone(),
                     amount: allocate.amount,
                     reversed: Minor::ZERO,
-                    rule: payment.shares.iter().find(|s| s.n == *n).map_or(0, |s| s.rule),
+                    rule,
                     category: allocate.category,
                     decided_at: self.now,
                     reference,
@@ -92,7 +98,7 @@ impl<'a> Changes<'a> {
                 },
                 n: *n,
                 currency: payment.success.currency,
-                posted_on: self.app.local_date(payment.charged_at),
+                posted_on: self.app.local_date(posted_at),
                 effect,
                 ehr_payment: None,
                 worklist,
@@ -220,12 +226,27 @@ impl<'a> Changes<'a> {
         if !payment.unapplied.is_positive() {
             return;
         }
+        let owner = credit::owner(payment);
         let clients: BTreeSet<&ClientId> =
-            payment.decision.payer.iter().chain(payment.shares.iter().map(|s| &s.client)).collect();
+            payment.decision.payer.iter().chain(payment.shares.iter().map(|s| &s.client)).chain(&owner).collect();
         let clients = clients.into_iter().cloned().map(MoneyOf::Client);
         for of in clients.chain(payment.success.customer.clone().map(MoneyOf::Customer)) {
             self.unit.put(&MoneyLeft { of, payment: payment.id().clone() });
         }
+        if let Some(owner) = owner.filter(|_| credit::may_flow(payment)) {
+            self.look_at_credit(&owner);
+        }
+    }
+
+    /// A client's credit is to be looked at once this is stored: some of it may pay an invoice now.
+    pub fn look_at_credit(&mut self, client: &ClientId) {
+        let look = CreditLook { client: client.clone(), at: self.now };
+        if self.app.policy.apply_credit == ApplyCredit::ByHand || self.unit.holds(&look.key()) {
+            return;
+        }
+        let [a, b, c, d, e, f, g, h, ..] = self.app.host.random();
+        self.unit.put_anew(&look, u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+        self.woken.push(Task::CreditV1 { client: client.clone() });
     }
 
     /// A review that was answered, or is no question any more.
@@ -335,7 +356,7 @@ pub async fn allocation_row(
 /// When the store does not answer.
 pub async fn owners(app: &App, payment: &Payment) -> Result<Vec<ClientId>, Unfinished> {
     let mut owners = Vec::new();
-    for share in payment.shares.iter().filter(|s| s.net().is_positive()) {
+    for share in &payment.shares {
         let home = app.store.invoice_home(&share.invoice).await?;
         owners.push(home.map_or_else(|| share.client.clone(), |h| h.item.client));
     }

@@ -381,6 +381,7 @@ mod tests {
             taken_off: Minor::ZERO,
             shadow: false,
             postings: 0,
+            credit_by_hand: false,
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod changes;
+pub mod credit;
 pub mod dead_letters;
 pub mod export;
 pub mod failure;

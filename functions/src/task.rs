@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use vesper_adapters::dynamo::store::RowRef;
 use vesper_adapters::http::BoxFuture;
 use vesper_core::event::Event;
-use vesper_core::ids::PaymentId;
+use vesper_core::ids::{ClientId, PaymentId};
 
 /// The work queues (design.md section 3: at most four).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +71,11 @@ pub enum Task {
         /// The payout, `po_...`.
         payout: String,
     },
+    /// A client's credit is to be looked at.
+    CreditV1 {
+        /// The client.
+        client: ClientId,
+    },
     /// A posting is to be sent.
     BooksV1 {
         /// Its row.
@@ -83,9 +88,12 @@ impl Task {
     #[must_use]
     pub const fn queue(&self) -> Queue {
         match self {
-            Task::EventV1 { .. } | Task::LookV1 { .. } | Task::RetryV1 { .. } | Task::ImportV1 | Task::ListCustomersV1 => {
-                Queue::Events
-            }
+            Task::EventV1 { .. }
+            | Task::LookV1 { .. }
+            | Task::RetryV1 { .. }
+            | Task::CreditV1 { .. }
+            | Task::ImportV1
+            | Task::ListCustomersV1 => Queue::Events,
             Task::WriteBackV1 { .. } => Queue::WriteBack,
             Task::BooksV1 { .. } => Queue::Books,
             Task::PayoutV1 { .. } => Queue::Payouts,

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::failure::Unfinished;
 use crate::task::Task;
-use crate::{import, payouts, push_books, reconcile, recovery, write_back};
+use crate::{credit, import, payouts, push_books, reconcile, recovery, write_back};
 
 /// Works off one task.
 ///
@@ -14,6 +14,7 @@ pub async fn work(app: &App, task: &Task) -> Result<(), Unfinished> {
         Task::EventV1 { event } => reconcile::event(app, event).await,
         Task::LookV1 { payment } => reconcile::payments::look(app, payment).await,
         Task::RetryV1 { payment } => recovery::attempt(app, payment).await,
+        Task::CreditV1 { client } => credit::look(app, client).await,
         Task::ImportV1 => import_now(app).await,
         Task::ListCustomersV1 => list_customers(app).await,
         Task::WriteBackV1 { row } => write_back::write(app, row).await,

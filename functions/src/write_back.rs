@@ -14,6 +14,7 @@ use vesper_adapters::dynamo::model::{BackReason, StoredAllocation, StoredReversa
 use vesper_adapters::dynamo::store::{RowRef, WriteBack};
 use vesper_adapters::ehr::{BridgeClient, NewPayment, NewReversal, ReversalReason, WriteMethod};
 use vesper_adapters::error::{CallError, Class};
+use vesper_core::credit;
 use vesper_core::effect::{BACKOFF_MAX_S, Begin, Effect, EffectState, Failure};
 use vesper_core::ids::EhrPaymentId;
 use vesper_core::money::Minor;
@@ -130,7 +131,7 @@ async fn record(app: &App, bridge: &BridgeClient, mut read: Read<StoredAllocatio
         invoice: allocation.invoice.clone(),
         amount,
         currency: read.item.currency,
-        method: WriteMethod::Card,
+        method: if allocation.rule == credit::RULE { WriteMethod::Credit } else { WriteMethod::Card },
         posted_on: read.item.posted_on,
         reference: allocation.reference.clone(),
     };

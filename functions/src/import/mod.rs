@@ -9,6 +9,7 @@ mod records;
 mod tests;
 
 use crate::app::{App, Held};
+use crate::credit;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::reconcile::payments::look_at_all;
 use jiff::SignedDuration;
@@ -92,7 +93,8 @@ async fn take_page(app: &App, page: &Page) -> Result<(), Unfinished> {
     if !page.records.is_empty() {
         tracing::info!(records = page.records.len(), skipped, unreadable, "read a page of the EHR's changes");
     }
-    look_at_all(app, &arrived).await
+    look_at_all(app, &arrived).await?;
+    credit::arrived(app, &arrived).await
 }
 
 /// Stores one record; what waited for it is returned, also when the record was known: a crash may have come in between.

@@ -4,12 +4,14 @@ use super::payments;
 use crate::app::App;
 use crate::changes::{Ask, Changes, owners};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use std::collections::BTreeMap;
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{BackReason, StoredMovement, StoredPayment, StoredReview};
 use vesper_core::ids::{InvoiceId, PaymentId};
+use vesper_core::matching::{Case, Look};
 use vesper_core::money::Minor;
-use vesper_core::movement::{Movement, MovementKind};
+use vesper_core::movement::{Movement, MovementKind, Taken};
 use vesper_core::payment::{Dates, PaidShare, Payment, PaymentState, Step};
 use vesper_core::review::{Answer, Question, Reason, Status};
 
@@ -69,15 +71,19 @@ async fn settle_one(app: &App, id: &PaymentId) -> Result<bool, Unfinished> {
     let dates = Dates { money: app.local_date(row.item.movement.created), decision: app.local_date(now) };
     let came_back = row.item.movement.out < row.item.movement.recorded;
     let was_parked = read.item.payment.state == PaymentState::Parked;
+    let was_taken = row.item.movement.taken.clone().unwrap_or_default();
+    let unapplied_before = read.item.payment.unapplied;
     let (step, known) = read.item.payment.record(&mut row.item.movement, dates);
     let mut changes = Changes::new(app, now);
     record(app, &mut changes, &read, &row, &step, &loaded).await?;
     if came_back {
-        give_back(app, &mut changes, &read.item.payment, &row.item.movement, &loaded).await?;
+        let came_back = CameBack { movement: &row.item.movement, was_taken, unapplied_before };
+        give_back(app, &mut changes, &read.item.payment, &came_back, &loaded).await?;
     } else {
         ask(&mut changes, &read.item.payment, &row.item.movement, &step, known).await?;
     }
-    nothing_left(app, &mut changes, &mut read).await?;
+    less_to_decide(app, &mut changes, &read.item.payment, &row.item.movement).await?;
+    nothing_left(app, &mut changes, &mut read, unapplied_before).await?;
     debug_assert!(read.item.payment.check().is_ok(), "invariant 1 before the write");
     changes.note_money_left(&read.item.payment);
     changes.unit.update(&read);
@@ -126,7 +132,7 @@ async fn ask(
     let reopened = !step.taken_back.is_empty() || payment.state == PaymentState::BeforeGoLive;
     let question = match (movement.kind, known) {
         (_, false) => {
-            let answers = splits(payment, movement.recorded);
+            let answers = splits(payment, movement.waiting());
             Some(Question::new(Reason::RefundSplit, answers, "it could be taken from several allocations"))
         }
         (MovementKind::Dispute, true) => {
@@ -147,7 +153,7 @@ async fn ask(
     Ok(())
 }
 
-/// The ways to take an amount from one allocation, or from one after the other, oldest first.
+/// The ways to take an amount from one allocation, or from one after the other, oldest first, and at last from what is unapplied.
 fn splits(payment: &Payment, amount: Minor) -> Vec<Answer> {
     let nets: Vec<&PaidShare> = payment.shares.iter().filter(|s| s.net().is_positive()).collect();
     let one = nets.iter().filter(|s| s.net() >= amount).map(|s| vec![(s.invoice.clone(), amount)]);
@@ -161,47 +167,107 @@ fn splits(payment: &Payment, amount: Minor) -> Vec<Answer> {
         }
     }
     let mut all: Vec<Answer> = one.map(|allocations| Answer::TakeBack { allocations, unapplied: Minor::ZERO }).collect();
-    if in_order.len() > 1 && left.is_zero() {
-        all.push(Answer::TakeBack { allocations: in_order, unapplied: Minor::ZERO });
+    if (in_order.len() > 1 || left.is_positive()) && left <= payment.unapplied {
+        all.push(Answer::TakeBack { allocations: in_order, unapplied: left });
     }
     all
 }
 
-/// Money came back: it is unapplied, and the open review asks. A reinstated dispute re-opens nothing any more.
+/// A refund or dispute of which money came back.
+struct CameBack<'m> {
+    movement: &'m Movement,
+    /// From where it had been taken.
+    was_taken: Taken,
+    unapplied_before: Minor,
+}
+
+impl CameBack<'_> {
+    /// What it had taken and gave back, by invoice, in the order in which the core gives back.
+    fn by_invoice(&self, payment: &Payment) -> Vec<(InvoiceId, Minor)> {
+        let mut left = payment.unapplied.minus(self.unapplied_before);
+        let mut all: BTreeMap<InvoiceId, Minor> = BTreeMap::new();
+        for (invoice, part) in &self.was_taken.allocations {
+            let back = (*part).min(left);
+            left = left.minus(back);
+            let sum = all.entry(invoice.clone()).or_default();
+            *sum = sum.plus(back);
+        }
+        all.into_iter().filter(|(_, amount)| amount.is_positive()).collect()
+    }
+}
+
+/// Money came back: what of it is unapplied, the review of this refund or dispute asks about. What waited for a person's split was
+/// taken from nowhere: that question falls away, or asks about what is left of it. A reinstated dispute re-opens nothing any more.
 async fn give_back(
     app: &App,
     changes: &mut Changes<'_>,
     payment: &Payment,
-    movement: &Movement,
+    back: &CameBack<'_>,
     loaded: &Loaded,
 ) -> Result<(), Unfinished> {
+    let reopens_no_more = |a: &vesper_core::world::Allocation| {
+        let of_it = back.was_taken.allocations.iter().any(|(invoice, _)| *invoice == a.invoice);
+        back.movement.kind == MovementKind::Dispute && a.payment == *payment.id() && a.reopened && of_it
+    };
+    for row in loaded.allocations.iter().filter(|r| reopens_no_more(&r.item.allocation)) {
+        let mut row = row.clone();
+        row.item.allocation.reopened = false;
+        changes.unit.update(&row);
+    }
+    let about: Vec<Read<StoredReview>> = app.store.reviews_about(payment.id().as_str()).await?;
+    split_again(changes, payment, back.movement, &about).await?;
+    if payment.unapplied > back.unapplied_before {
+        ask_about_what_came_back(changes, payment, back, &about).await?;
+    }
+    Ok(())
+}
+
+/// The open question about this refund or dispute for one of these reasons.
+fn open_about(about: &[Read<StoredReview>], movement: &Movement, reason: Reason) -> Option<Read<StoredReview>> {
+    let of_it = about.iter().find(|r| {
+        let review = &r.item.review;
+        let same = review.about.as_deref() == Some(movement.id.as_str());
+        review.status == Status::Open && review.question.reason == reason && same
+    });
+    of_it.cloned()
+}
+
+/// The question from where it is to be taken: it falls away when nothing of it waits any more.
+async fn split_again(
+    changes: &mut Changes<'_>,
+    payment: &Payment,
+    movement: &Movement,
+    about: &[Read<StoredReview>],
+) -> Result<(), Unfinished> {
+    let Some(open) = open_about(about, movement, Reason::RefundSplit) else { return Ok(()) };
+    changes.close_review(&open, "the money came back");
+    if movement.waiting().is_positive() && payment.state != PaymentState::BeforeGoLive {
+        let answers = splits(payment, movement.waiting());
+        let question = Question::new(Reason::RefundSplit, answers, "a part came back; the rest could be taken from several");
+        let salt = format!("{} {}", movement.id, movement.revision);
+        let about = Some(movement.id.to_string());
+        let (subject, payment) = (payment.id().as_str(), Some(payment.id()));
+        changes.ask(Ask { subject, payment, question, salt: &salt, about }).await?;
+    }
+    Ok(())
+}
+
+async fn ask_about_what_came_back(
+    changes: &mut Changes<'_>,
+    payment: &Payment,
+    back: &CameBack<'_>,
+    about: &[Read<StoredReview>],
+) -> Result<(), Unfinished> {
+    let movement = back.movement;
     let reason = match movement.kind {
         MovementKind::Refund => Reason::Refunded,
         MovementKind::Dispute => Reason::Disputed,
     };
-    if movement.kind == MovementKind::Dispute {
-        let of_payment = |a: &&Read<_>| -> bool {
-            let a: &Read<vesper_adapters::dynamo::model::StoredAllocation> = a;
-            a.item.allocation.payment == *payment.id() && a.item.allocation.reopened
-        };
-        for row in loaded.allocations.iter().filter(of_payment) {
-            let mut row = row.clone();
-            row.item.allocation.reopened = false;
-            changes.unit.update(&row);
-        }
-    }
-    let about: Vec<Read<StoredReview>> = app.store.reviews_about(payment.id().as_str()).await?;
-    let open = about.into_iter().find(|r| r.item.review.status == Status::Open && r.item.review.question.reason == reason);
-    let reapply: Vec<(InvoiceId, Minor)> = payment
-        .shares
-        .iter()
-        .filter(|s| s.reversed.is_positive())
-        .map(|s| (s.invoice.clone(), s.reversed.min(payment.unapplied)))
-        .collect();
-    let mut answers = if reapply.len() == 1 { vec![Answer::Apply(reapply)] } else { vec![] };
+    let reapply = back.by_invoice(payment);
+    let mut answers = if reapply.is_empty() { vec![] } else { vec![Answer::Apply(reapply)] };
     answers.push(Answer::Credit);
     let evidence = "the money came back and is unapplied";
-    match open {
+    match open_about(about, movement, reason) {
         Some(mut review) => {
             review.item.review.question.answers = answers;
             review.item.review.question.evidence.push(evidence.to_owned());
@@ -209,22 +275,65 @@ async fn give_back(
         }
         None => {
             let salt = format!("{} back {}", movement.id, movement.revision);
-            changes.ask(Ask::about_payment(payment.id(), Question::new(reason, answers, evidence), &salt)).await?;
+            let (subject, question) = (payment.id().as_str(), Question::new(reason, answers, evidence));
+            let (payment, about) = (Some(payment.id()), Some(movement.id.to_string()));
+            changes.ask(Ask { subject, payment, question, salt: &salt, about }).await?;
         }
     }
     Ok(())
 }
 
-/// A payment that was asked about and is refunded whole leaves nothing to decide.
-async fn nothing_left(app: &App, changes: &mut Changes<'_>, read: &mut Read<StoredPayment>) -> Result<(), Unfinished> {
+/// A refund or dispute of a payment that a person is asked about changes what is to be decided: the answers that are offered are
+/// those for the new amount.
+async fn less_to_decide(app: &App, changes: &mut Changes<'_>, payment: &Payment, movement: &Movement) -> Result<(), Unfinished> {
+    if payment.state != PaymentState::Review || !payment.unapplied.is_positive() {
+        return Ok(());
+    }
+    let about = app.store.reviews_about(payment.id().as_str()).await?;
+    let asks = |r: &&Read<StoredReview>| {
+        let review = &r.item.review;
+        review.status == Status::Open && review.question.reason.asks_where_it_belongs()
+    };
+    let Some(mut review) = about.iter().find(asks).cloned() else { return Ok(()) };
+    let around = app.store.load_for(&payment.success).await?;
+    let (amount, local_date) = (payment.unapplied, app.local_date(payment.charged_at));
+    let case = Case { success: &payment.success, amount, local_date, look: Look::Deadline };
+    let decision = payments::decided(app, &around, &case).await?;
+    let parts = decision.allocations.iter().map(|a| (a.invoice.clone(), a.amount)).collect::<Vec<_>>();
+    let question = &mut review.item.review.question;
+    question.answers.retain(|a| !matches!(a, Answer::Apply(_)));
+    let fitting = match decision.question {
+        Some(asked) => asked.answers,
+        None if parts.is_empty() => vec![],
+        None => vec![Answer::Apply(parts)],
+    };
+    let fitting: Vec<Answer> = fitting.into_iter().filter(|a| !question.answers.contains(a)).collect();
+    question.answers.splice(0..0, fitting);
+    question.evidence.push(format!("{} {}: {amount} is to be decided now", movement.id, movement.status));
+    changes.unit.update(&review);
+    Ok(())
+}
+
+/// What was asked about where the money belongs is no question any more once all of it was refunded. Of a payment that is decided
+/// the rest was asked about.
+async fn nothing_left(
+    app: &App,
+    changes: &mut Changes<'_>,
+    read: &mut Read<StoredPayment>,
+    unapplied_before: Minor,
+) -> Result<(), Unfinished> {
     let payment = &mut read.item.payment;
-    if payment.state != PaymentState::Review || payment.unapplied.is_positive() {
+    let all_of_it = payment.state == PaymentState::Review;
+    let the_rest = payment.state == PaymentState::Decided && unapplied_before.is_positive();
+    if payment.unapplied.is_positive() || !(all_of_it || the_rest) {
         return Ok(());
     }
     payment.state = PaymentState::Decided;
-    let asked = payment.decision.question.as_ref().map(|q| q.reason);
+    let about_the_rest = |reason| matches!(reason, Reason::Overpaid | Reason::VoidInvoice | Reason::NoInvoice);
     for review in app.store.reviews_about(payment.id().as_str()).await? {
-        if review.item.review.status == Status::Open && Some(review.item.review.question.reason) == asked {
+        let reason = review.item.review.question.reason;
+        let of_it = about_the_rest(reason) || all_of_it && reason.asks_where_it_belongs();
+        if review.item.review.status == Status::Open && of_it {
             changes.close_review(&review, "refunded");
         }
     }

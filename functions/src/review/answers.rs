@@ -2,6 +2,11 @@
 //!
 //! Must not: decide (a person did), know HTML, or answer a question that changed since it was shown.
 
+mod credit;
+
+pub(in crate::review) use credit::from_credit;
+pub use credit::{apply_credit, credit_back};
+
 use crate::app::App;
 use crate::changes::{Ask, Changes, owners};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
@@ -13,6 +18,7 @@ use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{BackReason, DeadLetter, StoredEvent, StoredMovement, StoredPayment, StoredReview};
 use vesper_adapters::dynamo::store::{RowRef, WriteBack};
+use vesper_core::credit::{may_flow, owner};
 use vesper_core::effect::{Effect, EffectState};
 use vesper_core::ids::{ClientId, EventId, InvoiceId, PaymentId, ReviewId};
 use vesper_core::matching::open::standing;
@@ -21,7 +27,7 @@ use vesper_core::money::{Currency, Minor};
 use vesper_core::movement::{MovementKind, Taken};
 use vesper_core::payment::{Dates, PaidShare, Payment, PaymentState, Step};
 use vesper_core::records::Invoice;
-use vesper_core::review::{Answer, Question, Reason, Status};
+use vesper_core::review::{Answer, Question, Reason, Review, Status};
 use vesper_core::world::World;
 
 /// What a person chose on the page of a review.
@@ -121,28 +127,13 @@ async fn still_shown(app: &App, payment: &PaymentId, version: u64, told: Answere
     Ok(if now.is_some_and(|p| p.rev == version) { told } else { Answered::Stale })
 }
 
-/// Whether a question is about where a payment's money belongs: deciding the payment answers it.
-const fn asks_where_it_belongs(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Currency
-            | Reason::ReferenceConflict
-            | Reason::VoidInvoice
-            | Reason::AlreadySettled
-            | Reason::Overpaid
-            | Reason::ClientConflict
-            | Reason::Ambiguous
-            | Reason::PartialUnreferenced
-            | Reason::NoInvoice
-            | Reason::UnknownClient
-    )
-}
-
 /// A payment with everything that an answer about it may change.
 struct Money {
     row: Read<StoredPayment>,
     was: PaymentState,
     movements: Vec<Read<StoredMovement>>,
+    /// All that was ever asked about it.
+    reviews: Vec<Read<StoredReview>>,
     loaded: Loaded,
     dates: Dates,
 }
@@ -157,8 +148,10 @@ impl Money {
         clients.extend(owners(app, payment).await?);
         clients.extend(payment.shares.iter().map(|s| s.client.clone()));
         let dates = Dates { money: app.local_date(payment.charged_at), decision: app.local_date(app.now()) };
+        let was = payment.state;
+        let reviews = app.store.reviews_about(id.as_str()).await?;
         let loaded = app.store.load_clients(clients).await?;
-        Ok(Some(Money { was: payment.state, row, movements: file.movements, loaded, dates }))
+        Ok(Some(Money { was, row, movements: file.movements, reviews, loaded, dates }))
     }
 
     fn payment(&mut self) -> &mut Payment {
@@ -291,7 +284,8 @@ impl<'a> Doing<'a> {
 
     /// Commits, then wakes what waits. Once committed it is done: a lost wake-up is found by `due`.
     async fn finish(self) -> Result<(), Unfinished> {
-        let Doing { app, changes, freed, tasks, letters, waits_no_more, .. } = self;
+        let Doing { app, mut changes, freed, tasks, letters, waits_no_more, .. } = self;
+        freed.iter().for_each(|client| changes.look_at_credit(client));
         match changes.commit().await {
             Err(Unfinished::Queue(e)) => tracing::warn!("an answer is stored, its wake-up is late: {e}"),
             other => other?,
@@ -311,7 +305,7 @@ impl<'a> Doing<'a> {
     async fn close_others(&mut self, payment: &PaymentId, but: Option<&ReviewId>, why: &str) -> Result<(), Unfinished> {
         for read in self.app.store.reviews_about(payment.as_str()).await? {
             let review = &read.item.review;
-            if review.status == Status::Open && asks_where_it_belongs(review.question.reason) && Some(&review.id) != but {
+            if review.status == Status::Open && review.question.reason.asks_where_it_belongs() && Some(&review.id) != but {
                 self.changes.close_review(&read, why);
             }
         }
@@ -372,9 +366,24 @@ async fn try_answer(app: &App, who: &str, id: &ReviewId, version: u64, chosen: &
     } else {
         doing.changes.close_review(&read, &said);
     }
+    free_credit(&mut doing, review.payment.as_ref()).await?;
     doing.changes.audit_by(who, "answered", &review.subject, &format!("{} {id}: {said}", review.question.reason));
     doing.finish().await?;
     Ok(Ok(()))
+}
+
+/// Client credit was held by the question: now it may pay an invoice.
+async fn free_credit(doing: &mut Doing<'_>, payment: Option<&PaymentId>) -> Result<(), Unfinished> {
+    let Some(read) = (match payment {
+        Some(payment) => doing.app.store.payment(payment).await?,
+        None => None,
+    }) else {
+        return Ok(());
+    };
+    if let Some(owner) = owner(&read.item.payment).filter(|_| may_flow(&read.item.payment)) {
+        doing.changes.look_at_credit(&owner);
+    }
+    Ok(())
 }
 
 async fn offered(doing: &mut Doing<'_>, read: &Read<StoredReview>, answer: &Answer) -> Tried {
@@ -455,8 +464,8 @@ async fn resolved_elsewhere(doing: &mut Doing<'_>, read: &Read<StoredReview>) ->
     let asked_elsewhere = others
         .iter()
         .map(|r| &r.item.review)
-        .any(|r| r.id != review.id && r.status == Status::Open && asks_where_it_belongs(r.question.reason));
-    let about_the_money = asks_where_it_belongs(review.question.reason) || !asked_elsewhere;
+        .any(|r| r.id != review.id && r.status == Status::Open && r.question.reason.asks_where_it_belongs());
+    let about_the_money = review.question.reason.asks_where_it_belongs() || !asked_elsewhere;
     let decides = money.was == PaymentState::Review && about_the_money;
     let released = release(doing, read, &mut money, false);
     if decides {
@@ -479,13 +488,16 @@ fn release(doing: &mut Doing<'_>, read: &Read<StoredReview>, money: &mut Money, 
     if !matches!(review.question.reason, Reason::Refunded | Reason::Disputed) {
         return false;
     }
-    let movement = movement_of(review.about.as_deref(), &money.movements);
-    let taken = movement.and_then(|m| m.item.movement.taken.as_ref()).map(|t| &t.allocations).filter(|a| !a.is_empty());
+    let taken = taken_by(review, &money.movements);
+    // What another refund or dispute re-opened besides waits for the answer to its own question.
+    let others = money.reviews.iter().map(|r| &r.item.review).filter(|r| r.id != review.id && r.status == Status::Open);
+    let others = others.filter(|r| matches!(r.question.reason, Reason::Refunded | Reason::Disputed));
+    let held: BTreeSet<InvoiceId> = others.flat_map(|r| taken_by(r, &money.movements)).collect();
     let payment = money.row.item.payment.id();
     let mut any = false;
     for row in &mut money.loaded.allocations {
         let allocation = &mut row.item.allocation;
-        let of_it = taken.is_none_or(|t| t.iter().any(|(invoice, _)| *invoice == allocation.invoice));
+        let of_it = (taken.is_empty() || taken.contains(&allocation.invoice)) && !held.contains(&allocation.invoice);
         if allocation.payment == *payment && allocation.reopened && of_it {
             allocation.reopened = false;
             any = true;
@@ -497,6 +509,13 @@ fn release(doing: &mut Doing<'_>, read: &Read<StoredReview>, money: &mut Money, 
         }
     }
     any
+}
+
+/// The invoices from which the refund or dispute of a review was taken.
+fn taken_by(review: &Review, movements: &[Read<StoredMovement>]) -> BTreeSet<InvoiceId> {
+    let movement = movement_of(review.about.as_deref(), movements);
+    let taken = movement.and_then(|m| m.item.movement.taken.as_ref());
+    taken.into_iter().flat_map(|t| &t.allocations).map(|(invoice, _)| invoice.clone()).collect()
 }
 
 /// The refund or dispute that `about` names, by its row or by its id.
@@ -511,7 +530,7 @@ async fn split(doing: &mut Doing<'_>, read: &Read<StoredReview>, taken: Taken) -
     let Some(mut money) = money_of(doing, read, BTreeSet::new()).await? else { return Ok(refuse("its payment is not known")) };
     let found = movement_of(read.item.review.about.as_deref(), &money.movements);
     let Some(mut movement) = found.cloned() else { return Ok(refuse("the refund is not known any more")) };
-    if movement.item.movement.taken.is_some() || movement.item.movement.recorded != taken.total() {
+    if movement.item.movement.waiting() != taken.total() {
         return Ok(refuse("the refund is not what it was when this was asked"));
     }
     let payment = &money.row.item.payment;
@@ -566,6 +585,12 @@ async fn undo(doing: &mut Doing<'_>, read: &Read<StoredReview>) -> Tried {
     }
     if ns.is_empty() {
         return Ok(Ok(())); // A refund took it back meanwhile.
+    }
+    let made_of_credit = from_credit(&money.row.item.payment);
+    let (of_credit, ns): (Vec<u32>, Vec<u32>) = ns.into_iter().partition(|n| made_of_credit.contains(n));
+    money.back_to_credit(doing, &of_credit);
+    if ns.is_empty() {
+        return Ok(money.store(doing)); // It is client credit again: there is nothing to ask.
     }
     money.reverse(doing, &ns);
     money.stand_after_taking_back();

@@ -3,7 +3,7 @@
 //!
 //! Must not: change anything itself (`answers` does), or put personal data into a URL, a title or a header.
 
-use super::answers::{Answered, Chosen, answer, move_allocations, take_back};
+use super::answers::{Answered, Chosen, answer, apply_credit, credit_back, move_allocations, take_back};
 use super::payouts;
 use super::session::{COOKIE, SESSION_S, Session, Sessions};
 use super::show::{self, Again, Message};
@@ -324,12 +324,14 @@ async fn post_payment(app: &App, session: &Session, id: &PaymentId, fields: Fiel
         return Ok(PageResponse::not_found());
     }
     let Some(version) = fields.version else { return Ok(PageResponse::stale()) };
-    if let Err(why) = fields.check_typed(fields.answer == "move") {
+    if let Err(why) = fields.check_typed(matches!(fields.answer.as_str(), "move" | "apply_credit")) {
         return show_payment(app, session, id, 422, fields.again(why)).await;
     }
     let answered = match fields.answer.as_str() {
         "move" => move_allocations(app, session.who, id, version, &fields.invoice).await?,
         "take_back" => take_back(app, session.who, id, version).await?,
+        "apply_credit" => apply_credit(app, session.who, id, version, &fields.invoice).await?,
+        "credit_back" => credit_back(app, session.who, id, version).await?,
         _ => Answered::Refused("press one of the buttons".to_owned()),
     };
     match answered {

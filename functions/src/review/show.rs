@@ -2,6 +2,7 @@
 //!
 //! Must not: change anything but the audit trail, which notes every look at personal data.
 
+use super::answers::from_credit;
 use super::words;
 use crate::app::App;
 use crate::changes::Changes;
@@ -139,6 +140,10 @@ pub(super) struct PaymentPage {
     rivals: Vec<InvoiceLine>,
     tables: Vec<Table>,
     reviews: Vec<ReviewLink>,
+    /// Client credit that may be applied; empty where there is none.
+    credit: String,
+    /// Some of its client credit is applied, and may be taken back.
+    credit_applied: bool,
     form: Option<Form>,
 }
 
@@ -436,6 +441,12 @@ pub(super) async fn payment(
         rivals: invoices.lines(&payment.decision.rivals, &names),
         tables: tables(payment, &file, &allocations, &reversals, &numbers, &names),
         reviews: reviews(app, id, &allocations).await?,
+        credit: if payment.credit.is_positive() {
+            words::amount(payment.credit, payment.success.currency)
+        } else {
+            String::new()
+        },
+        credit_applied: !from_credit(payment).is_empty(),
         form: (payment.state != PaymentState::BeforeGoLive).then(|| Form {
             version: read.rev,
             csrf: csrf.to_owned(),

@@ -143,6 +143,7 @@ impl Practice {
             taken_off: Minor::ZERO,
             shadow: false,
             postings: 0,
+            credit_by_hand: false,
             success,
         };
         let step = payment.decide_first(decision.clone(), Dates { money: local_date, decision: local_date });

@@ -102,7 +102,7 @@ pub(super) const fn rule(rule: u8) -> &'static str {
         1 => "the payment was decided before",
         2 => "its currency",
         3 => "the invoice or session it names",
-        4 => "a prepayment, or nothing left to decide",
+        4 => "client credit, a prepayment, or nothing left to decide",
         5 => "exactly one open invoice of this amount",
         6 => "one of several open invoices of this amount",
         7 => "everything that is open",

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use toml::de::{DeTable, DeValue};
 use vesper_core::money::Currency;
-use vesper_core::policy::{LinkByEmail, MatchingPolicy, Policy, RetryPolicy, SameAmount, WhenUnknown};
+use vesper_core::policy::{ApplyCredit, LinkByEmail, MatchingPolicy, Policy, RetryPolicy, SameAmount, WhenUnknown};
 use vesper_core::records::Category;
 
 /// What the command at hand uses: only that is asked for. What is there must be right in any case.
@@ -172,6 +172,8 @@ pub struct Settings {
     pub matching: MatchingPolicy,
     /// `[retry]`.
     pub retry: RetryPolicy,
+    /// `matching.apply_credit`; of Vesper's own, beside the keys of contracts/settings.md.
+    pub apply_credit: ApplyCredit,
     origin: Origin,
 }
 
@@ -193,10 +195,12 @@ impl Settings {
         let books = books(&mut reader, serve);
         let matching = matching(&mut reader);
         let retry = retry(&mut reader);
+        let credit = [("by_hand", ApplyCredit::ByHand), ("oldest_first", ApplyCredit::OldestFirst)];
+        let apply_credit = reader.word("matching.apply_credit", &credit).or(ApplyCredit::ByHand);
         let origin = Origin { file: file_name.to_owned(), livemode_line: reader.line_of("stripe.livemode") };
         // From here on no value is a stand-in for one that was wrong.
         reader.finish()?;
-        Ok(Settings { practice, stripe, ehr, books, matching, retry, origin })
+        Ok(Settings { practice, stripe, ehr, books, matching, retry, apply_credit, origin })
     }
 
     /// What decisions depend on.
@@ -207,6 +211,7 @@ impl Settings {
             currency: self.practice.currency,
             matching: self.matching.clone(),
             retry: self.retry.clone(),
+            apply_credit: self.apply_credit,
         }
     }
 }

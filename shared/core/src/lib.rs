@@ -7,6 +7,7 @@
 )]
 
 pub mod audit;
+pub mod credit;
 pub mod effect;
 pub mod event;
 pub mod ids;

@@ -110,6 +110,12 @@ impl Movement {
         }
     }
 
+    /// What was recorded and taken from nowhere yet, while a person is asked (`refund_split`).
+    #[must_use]
+    pub fn waiting(&self) -> Minor {
+        self.recorded.minus(self.taken.as_ref().map_or(Minor::ZERO, Taken::total))
+    }
+
     /// Takes a newer word of Stripe's. A refund that failed never succeeds again, and a succeeded one is never pending
     /// again: events come in any order. Of a dispute, the higher sums are newer, and a final status stands.
     pub fn hear(&mut self, newer: &Movement) {

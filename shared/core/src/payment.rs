@@ -105,6 +105,9 @@ pub struct Payment {
     pub shadow: bool,
     /// Counts its postings; part of their ids.
     pub postings: u32,
+    /// A person took back what its client credit had paid: no rule applies it again.
+    #[serde(default)]
+    pub credit_by_hand: bool,
 }
 
 /// An allocation to be taken back in part, for the EHR and the invoice's side.
@@ -326,6 +329,40 @@ impl Payment {
             self.unapplied = self.unapplied.plus(amount);
             self.credit = self.credit.plus(amount);
         }
+        self.post(&mut step, lines, dates.decision);
+        step
+    }
+
+    /// Pays invoices from the client credit: entries of their own, of the day of the decision (design.md section 6). The amounts
+    /// are no more than the credit.
+    #[must_use]
+    pub fn apply_credit(&mut self, allocations: &[Allocate], dates: Dates) -> Step {
+        let mut step = Step::default();
+        let paid = Minor::sum(allocations.iter().map(|a| a.amount));
+        for allocate in allocations {
+            self.add_share(allocate, crate::credit::RULE, &mut step);
+        }
+        self.unapplied = self.unapplied.minus(paid);
+        self.credit = self.credit.minus(paid);
+        let lines = Lines::new().income(allocations.iter().map(|a| (a.category, a.amount)));
+        self.post(&mut step, lines.debit(Account::ClientCredits, paid), dates.decision);
+        step
+    }
+
+    /// A person takes back what client credit paid: it is client credit again, and no rule applies it any more.
+    #[must_use]
+    pub fn back_to_credit(&mut self, ns: &[u32], dates: Dates) -> Step {
+        let mut step = Step::default();
+        let mut lines = Lines::new();
+        for share in self.shares.iter_mut().filter(|s| ns.contains(&s.n) && s.net().is_positive()) {
+            let amount = share.net();
+            lines = lines.debit(Account::Income(share.category), amount).credit(Account::ClientCredits, amount);
+            step.taken_back.push(reverse(share, amount));
+        }
+        let back = Minor::sum(step.taken_back.iter().map(|t| t.amount));
+        self.unapplied = self.unapplied.plus(back);
+        self.credit = self.credit.plus(back);
+        self.credit_by_hand |= back.is_positive();
         self.post(&mut step, lines, dates.decision);
         step
     }

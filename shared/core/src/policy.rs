@@ -21,6 +21,15 @@ pub enum SameAmount {
     Review,
 }
 
+/// Who applies client credit to later invoices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyCredit {
+    /// A person, on the payment's page.
+    ByHand,
+    /// The rule: the oldest invoice of the same client first. A person may besides.
+    OldestFirst,
+}
+
 /// What to do where the EHR does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenUnknown {
@@ -67,4 +76,6 @@ pub struct Policy {
     pub matching: MatchingPolicy,
     /// Recovery of failed cards.
     pub retry: RetryPolicy,
+    /// `matching.apply_credit`. No part of [`MatchingPolicy`]: it decides no payment, so a backtest has no use for it.
+    pub apply_credit: ApplyCredit,
 }

@@ -72,6 +72,24 @@ impl Reason {
             Reason::ProofDifference => "proof_difference",
         }
     }
+
+    /// Whether the question is where a payment's money belongs: deciding the payment answers it, and so does a refund of all of it.
+    #[must_use]
+    pub const fn asks_where_it_belongs(self) -> bool {
+        matches!(
+            self,
+            Reason::Currency
+                | Reason::ReferenceConflict
+                | Reason::VoidInvoice
+                | Reason::AlreadySettled
+                | Reason::Overpaid
+                | Reason::ClientConflict
+                | Reason::Ambiguous
+                | Reason::PartialUnreferenced
+                | Reason::NoInvoice
+                | Reason::UnknownClient
+        )
+    }
 }
 
 impl fmt::Display for Reason {

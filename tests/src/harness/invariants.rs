@@ -271,12 +271,46 @@ fn books(standins: &Standins, told: &Told, quiet: bool, out: &mut Vec<String>) {
     }
 }
 
+/// Invariant 7 as the design states it: the ledger's clearing account is what Stripe holds, plus the fees of transactions that are
+/// in no tied-out payout, plus what payouts took that are not tied out. Only once everything was told, and nothing waits.
+#[must_use]
+pub fn unaccounted(standins: &Standins, told: &Told) -> Vec<String> {
+    let lines = told.list("postings").iter().flat_map(|p| p["lines"].as_array().map_or(&[][..], Vec::as_slice));
+    let clearing: i64 = lines.filter(|l| l["account"] == "91").map(|l| int(l, "amount")).sum();
+    let state = |payout: &str| told.list("payouts").iter().find(|p| p["id"] == payout).map_or("", |p| text(p, "state"));
+    // A payout that came back was tied out first, or its fees were posted all the same.
+    let is_posted = |payout: &str| ["tied_out", "failed"].contains(&state(payout));
+    let (mut fees, mut under_way) = (0, 0);
+    for (row, payout) in standins.stripe.rows() {
+        match text(&row, "type") {
+            "payout" => {
+                let id = text(&row, "source");
+                let came_back = standins.stripe.object(id).is_some_and(|p| ["failed", "canceled"].contains(&text(&p, "status")));
+                under_way += if is_posted(id) || came_back { 0 } else { -int(&row, "net") };
+            }
+            _ if payout.as_deref().is_some_and(is_posted) => {}
+            "stripe_fee" => fees -= int(&row, "net"),
+            _ => fees += int(&row, "fee"),
+        }
+    }
+    let (balance, theirs) = (standins.stripe.balance_minor(), standins.quickbooks.balances());
+    let mut out = Vec::new();
+    if clearing != balance + fees + under_way {
+        out.push(format!("7: clearing {clearing}, Stripe {balance} + fees {fees} + payouts under way {under_way}"));
+    }
+    let confirmed = theirs.get("91").copied().unwrap_or_default();
+    if confirmed != clearing {
+        out.push(format!("7: QuickBooks' clearing account is {confirmed}, the ledger's {clearing}"));
+    }
+    out
+}
+
 /// What a payout took from the clearing account: its fees, and its amount unless it came back.
 fn of_payout(standins: &Standins, payout: &Value) -> i64 {
     let id = text(payout, "id");
     let rows = standins.stripe.rows_of(id);
     let fees: i64 = rows.iter().map(|r| int(r, "fee") - if r["type"] == "stripe_fee" { int(r, "net") } else { 0 }).sum();
-    let came_back = standins.stripe.object(id).is_some_and(|p| p["status"] == "failed");
+    let came_back = standins.stripe.object(id).is_some_and(|p| ["failed", "canceled"].contains(&text(&p, "status")));
     fees + if came_back { 0 } else { int(payout, "amount") }
 }
 

@@ -10,7 +10,7 @@ pub mod process;
 mod told;
 pub mod wire;
 
-pub use invariants::{CANARIES, broken, leaks};
+pub use invariants::{CANARIES, broken, leaks, unaccounted};
 pub use told::Told;
 
 use jiff::{SignedDuration, Timestamp};
@@ -69,6 +69,8 @@ pub struct Options {
     pub shadow: bool,
     /// `practice.go_live`; None: 2020.
     pub go_live: Option<&'static str>,
+    /// `matching.apply_credit = "oldest_first"`.
+    pub credit_by_rule: bool,
 }
 
 /// A practice, its outside systems, and the product between them.
@@ -96,6 +98,7 @@ pub struct Bundle {
 pub fn practice_toml(options: &Options, stripe: &str, ehr: &str, books: &str) -> String {
     let mode = if options.shadow { "shadow" } else { "live" };
     let go_live = options.go_live.unwrap_or("2020-01-01T00:00:00Z");
+    let credit = if options.credit_by_rule { "oldest_first" } else { "by_hand" };
     format!(
         r#"
 [practice]
@@ -123,6 +126,8 @@ client_credits = "93"
 [books.accounts.income]
 default = "79"
 copay = "80"
+[matching]
+apply_credit = "{credit}"
 "#,
         realm = quickbooks::DEFAULT_REALM,
     )

@@ -120,6 +120,7 @@ impl Told {
             "reviews": pick("reviews", &["reason", "subject", "status"]),
             "effects": pick("effects", &["id", "kind", "subject", "state"]),
             "postings": pick("postings", &["id", "doc_number", "subject", "state", "lines"]),
+            "payouts": pick("payouts", &["id", "amount", "state", "transactions", "unmatched"]),
             "dead_letters": self.list("dead_letters").len(),
         })
     }

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use vesper_adapters::dynamo::faults::{Fault, Target, When};
 use vesper_standins::ehr::{Capabilities, DeskPayment};
-use vesper_standins::stripe::NewPayment;
+use vesper_standins::stripe::{NewPayment, NewPayout};
 use vesper_tests::harness::wire::Blow;
 use vesper_tests::harness::{Bundle, Options};
 
@@ -22,11 +22,21 @@ enum Flow {
     ImportRecords,
     /// Part of a payment is refunded: reversed in the EHR, posted.
     Refund,
+    /// A refund fails and its money comes back.
+    RefundFails,
+    /// A payment is disputed, and the dispute is won.
+    Dispute,
+    /// A payout of two payments and a refund ties out: fees, Transfer. One of the payments was never told.
+    Payout,
+    /// A payout that was tied out comes back.
+    PayoutFails,
+    /// An invoice arrives for which there is client credit.
+    Credit,
 }
 
 /// The world before the flow, and what begins it.
 async fn world(flow: Flow) -> (Bundle, Begin) {
-    let options = Options { by_hand: true, ..Options::default() };
+    let options = Options { by_hand: true, credit_by_rule: matches!(flow, Flow::Credit), ..Options::default() };
     let once = Capabilities { idempotent_writes: false, writes_payments: true, reverses_payments: true };
     let mut b = Bundle::prepared(options, |s| {
         if matches!(flow, Flow::PaymentOnce) {
@@ -63,6 +73,46 @@ async fn world(flow: Flow) -> (Bundle, Begin) {
             rest(&b).await;
             b.standins.stripe.refund(&payment, Some(1000), Value::Null, "succeeded");
             Begin::Deliver
+        }
+        Flow::RefundFails | Flow::Dispute => {
+            b.bill(&client, 4200);
+            b.sync().await;
+            let payment = b.pay(&NewPayment::of(&customer, 4200));
+            rest(&b).await;
+            if matches!(flow, Flow::Dispute) {
+                let dispute = b.standins.stripe.dispute(&payment);
+                b.standins.stripe.close_dispute(&dispute, true);
+            } else {
+                let refund = b.standins.stripe.refund(&payment, Some(1000), Value::Null, "succeeded");
+                rest(&b).await;
+                b.standins.stripe.refund_becomes(&refund, "failed");
+            }
+            Begin::Deliver
+        }
+        Flow::Payout | Flow::PayoutFails => {
+            b.bill(&client, 4200);
+            b.sync().await;
+            let payment = b.pay(&NewPayment::of(&customer, 4200));
+            rest(&b).await;
+            b.standins.stripe.refund(&payment, Some(1000), Value::Null, "succeeded");
+            rest(&b).await;
+            let lost = b.pay(&NewPayment::of(&customer, 700).metadata("kind", "prepayment"));
+            for event in b.standins.stripe.events_of(&lost).iter().chain(&b.standins.stripe.undelivered()) {
+                b.standins.stripe.mark_delivered(event["id"].as_str().unwrap());
+            }
+            let payout = b.standins.stripe.payout(&NewPayout::default());
+            if matches!(flow, Flow::PayoutFails) {
+                rest(&b).await;
+                b.standins.stripe.fail_payout(&payout);
+            }
+            Begin::Deliver
+        }
+        Flow::Credit => {
+            b.sync().await;
+            let _ = b.pay(&NewPayment::of(&customer, 5000).metadata("kind", "prepayment"));
+            rest(&b).await;
+            b.bill(&client, 4200);
+            Begin::Notice
         }
     };
     b.wire.start_counting();
@@ -119,6 +169,7 @@ async fn end(b: &Bundle, case: &str) -> Value {
     assert!(broken.is_empty(), "{case}: {broken:?}");
     let mut entries: Vec<String> =
         b.standins.quickbooks.entries().iter().map(|e| format!("{:?} {:?}", e.doc_number, e.lines)).collect();
+    entries.extend(b.standins.quickbooks.transfers().iter().map(|t| format!("{} to {} {}", t.from, t.to, t.amount_minor)));
     entries.sort();
     let written: Vec<String> =
         b.standins.ehr.written().iter().map(|p| format!("{} {} {}", p["reference"], p["amount"], p["reversed"])).collect();
@@ -206,6 +257,11 @@ sweeps!(
     import_and_a_parked_payment => Import,
     import_of_records => ImportRecords,
     a_refund => Refund,
+    a_refund_that_fails => RefundFails,
+    a_dispute_that_is_won => Dispute,
+    a_payout => Payout,
+    a_payout_that_comes_back => PayoutFails,
+    client_credit => Credit,
 );
 
 #[tokio::test]

@@ -18,10 +18,11 @@ const DAY_S: i64 = 24 * HOUR_S;
 const JOURNAL: &str = "POST /v3/company/*/journalentry";
 
 /// Tells a story on a ground, and looks at the invariants at its end.
-async fn tell(ground: Ground, story: impl AsyncFnOnce(Options)) {
+pub(crate) async fn tell(ground: Ground, story: impl AsyncFnOnce(Options)) {
     story(Options { ground, ..Options::default() }).await;
 }
 
+/// Each story once on a table that answers and once on one that lags, conflicts and loses answers.
 macro_rules! stories {
     ($($name:ident),* $(,)?) => {
         mod plain {
@@ -38,6 +39,8 @@ macro_rules! stories {
         }
     };
 }
+
+pub(crate) use stories;
 
 stories!(
     a_copay_is_written_once_and_posted_once,
@@ -80,7 +83,7 @@ stories!(
 
 /// The payment pays exactly these invoices by this rule: in the export, and in the EHR once each.
 #[track_caller]
-fn paid(b: &Bundle, told: &Told, payment: &str, rule: i64, amounts: &[(&str, i64)]) {
+pub(crate) fn paid(b: &Bundle, told: &Told, payment: &str, rule: i64, amounts: &[(&str, i64)]) {
     let want: BTreeMap<String, (i64, i64)> = amounts.iter().map(|(i, n)| ((*i).to_owned(), (*n, rule))).collect();
     assert_eq!((told.links(payment), told.payment(payment)["state"].as_str()), (want, Some("decided")), "{payment}");
     for (invoice, amount) in amounts {
@@ -91,22 +94,22 @@ fn paid(b: &Bundle, told: &Told, payment: &str, rule: i64, amounts: &[(&str, i64
 
 /// Nothing of the payment was applied, and a person is asked this.
 #[track_caller]
-fn asked(told: &Told, payment: &str, reason: &str) {
+pub(crate) fn asked(told: &Told, payment: &str, reason: &str) {
     assert!(told.links(payment).is_empty(), "{payment} was applied: {:?}", told.links(payment));
     assert_eq!(told.asked(payment), [reason], "open reviews about {payment}");
 }
 
-fn balance(b: &Bundle, want: &[(&str, i64)]) {
+pub(crate) fn balance(b: &Bundle, want: &[(&str, i64)]) {
     let want: BTreeMap<String, i64> = want.iter().map(|(a, n)| ((*a).to_owned(), *n)).collect();
     assert_eq!(b.standins.quickbooks.balances(), want, "the books");
 }
 
 #[track_caller]
-fn sound(b: &Bundle, told: &Told) {
+pub(crate) fn sound(b: &Bundle, told: &Told) {
     assert_eq!(b.broken(told), Vec::<String>::new());
 }
 
-async fn settled(b: &Bundle) -> Told {
+pub(crate) async fn settled(b: &Bundle) -> Told {
     let told = b.settle().await;
     sound(b, &told);
     told

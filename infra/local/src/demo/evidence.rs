@@ -2,7 +2,7 @@
 //!
 //! Must not: judge.
 
-use super::invariants::{Evidence, Outside, Paid, Truth};
+use super::invariants::{AtStripe, Evidence, Outside, Paid, Truth};
 use super::plan::{MAIL_DOMAIN, Plan, SURNAMES};
 use super::play::Played;
 use super::world::{CLEARING, World};
@@ -29,6 +29,7 @@ pub(super) async fn gather(plan: &Plan, played: &Played) -> Result<Evidence, Fai
     outside.deliveries.clone_from(&played.problems);
     leaks(played, &mut outside).await?;
     let (export, replayed) = played.exports.clone();
+    outside.stripe = stripe(&played.world, &export);
     Ok(Evidence { export, replayed, truth: truth(plan, &played.world), outside, clearing: CLEARING })
 }
 
@@ -59,25 +60,37 @@ fn outside(world: &World) -> Outside {
         ehr_payer_paid,
         doc_numbers: all.quickbooks.entries().into_iter().map(|e| e.doc_number.unwrap_or(e.id)).collect(),
         balances: all.quickbooks.balances(),
-        stripe_balance: all.stripe.balance_minor(),
-        stripe_fees: fees(world),
+        transfers: all.quickbooks.transfers().into_iter().map(|t| (t.from, t.to, t.amount_minor)).collect(),
         wrong_charges: wrong_charges(world),
         refused: all.refused(),
         ..Outside::default()
     }
 }
 
-/// The fees of all charges and disputes, as Stripe's balance transactions say.
-fn fees(world: &World) -> i64 {
+/// What Stripe's balance holds and what its payouts took, row by row. `export` says which payouts are in the books.
+fn stripe(world: &World, export: &Value) -> AtStripe {
     let stripe = &world.all.stripe;
-    let of_row = |row: &str| stripe.object(row).map_or(0, |r| int(&r, "/fee"));
-    let charges: i64 = world.paid().keys().map(|intent| of_row(&stripe.row_of(intent))).sum();
-    let rows_of = |dispute: &String| {
-        let dispute = stripe.object(dispute).unwrap_or_default();
-        let rows = dispute.get("balance_transactions").and_then(Value::as_array).cloned().unwrap_or_default();
-        rows.iter().map(|r| int(r, "/fee")).sum::<i64>()
+    let payouts = export.get("payouts").and_then(Value::as_array);
+    let posted = |id: &str| {
+        let of_it = payouts.into_iter().flatten().find(|p| text(p, "id") == id);
+        of_it.is_some_and(|p| matches!(text(p, "state"), "tied_out" | "failed"))
     };
-    charges.saturating_add(world.disputes.iter().map(rows_of).sum())
+    let mut at = AtStripe { balance: stripe.balance_minor(), ..AtStripe::default() };
+    for (row, payout) in stripe.rows() {
+        let in_books = payout.as_deref().is_some_and(posted);
+        if text(&row, "type") == "payout" {
+            let id = text(&row, "source");
+            let came_back = stripe.object(id).is_some_and(|p| matches!(text(&p, "status"), "failed" | "canceled"));
+            let sum = if posted(id) { &mut at.paid_out } else { &mut at.under_way };
+            *sum = sum.saturating_sub(if came_back { 0 } else { int(&row, "/net") });
+            continue;
+        }
+        // A row that is a fee itself is one with all of its net.
+        let fee = if text(&row, "type") == "stripe_fee" { int(&row, "/net").saturating_neg() } else { int(&row, "/fee") };
+        let sum = if in_books { &mut at.fees_posted } else { &mut at.fees_to_come };
+        *sum = sum.saturating_add(fee);
+    }
+    at
 }
 
 /// Cards that were charged twice, or by Vesper although the client had paid by himself.

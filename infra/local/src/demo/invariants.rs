@@ -29,6 +29,28 @@ pub(super) struct Paid {
     pub named: Option<String>,
 }
 
+/// What Stripe holds and has paid out, in minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AtStripe {
+    /// Its balance, available and pending.
+    pub balance: i64,
+    /// The fees of transactions that no payout in the books holds: taken already, and not posted.
+    pub fees_to_come: i64,
+    /// The fees of transactions in payouts that are in the books.
+    pub fees_posted: i64,
+    /// The amounts of payouts that left the balance and are not in the books.
+    pub under_way: i64,
+    /// The amounts of payouts that are in the books and did not come back.
+    pub paid_out: i64,
+}
+
+impl AtStripe {
+    /// What the clearing account must hold (design.md section 2, 7).
+    pub(super) fn clearing(&self) -> i64 {
+        self.balance.saturating_add(self.fees_to_come).saturating_add(self.under_way)
+    }
+}
+
 /// What the outside systems hold.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outside {
@@ -42,10 +64,10 @@ pub(super) struct Outside {
     pub doc_numbers: Vec<String>,
     /// What every QuickBooks account holds, in minor units; a debit is positive.
     pub balances: BTreeMap<String, i64>,
-    /// Stripe's balance, available and pending, in minor units.
-    pub stripe_balance: i64,
-    /// What Stripe took as fees, in minor units.
-    pub stripe_fees: i64,
+    /// From which account to which every Transfer in QuickBooks went, and how much, in minor units.
+    pub transfers: Vec<(String, String, i64)>,
+    /// What Stripe says of its balance and its payouts.
+    pub stripe: AtStripe,
     /// Cards that should not have been charged.
     pub wrong_charges: Vec<String>,
     /// Sentences about requests that no correct client sends.
@@ -121,6 +143,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Check> {
     add(5, "no payment is on the invoice of a client who did not pay it", no_wrong_match(evidence));
     add(6, "no card was charged twice, or for what was paid already", evidence.outside.wrong_charges.clone());
     add(7, "every posting balances; the clearing account is what Stripe holds", books_balance(evidence));
+    add(7, "Stripe's balance, the ledger and QuickBooks agree to the cent", proof(evidence));
     add(8, "no name and no e-mail in requests, URLs or plain rows", evidence.outside.leaks.clone());
     add(10, "the audit trail verifies", audit(evidence));
     all
@@ -229,6 +252,16 @@ fn effects_in_ehr(evidence: &Evidence) -> Vec<String> {
     broken
 }
 
+/// Takes the Transfer of a posting away from those that QuickBooks has: it has no number, so its accounts and amount tell it.
+fn take_transfer(there: &mut Vec<(String, String, i64)>, posting: &Value) -> bool {
+    let side = |to: bool| list(posting, "lines").find(|l| (int(l, "/amount") > 0) == to);
+    let (Some(from), Some(to)) = (side(false), side(true)) else { return false };
+    let same =
+        |t: &(String, String, i64)| t.0 == text(from, "account") && t.1 == text(to, "account") && t.2 == int(to, "/amount");
+    let found = there.iter().position(same);
+    found.map(|at| there.swap_remove(at)).is_some()
+}
+
 fn effects_in_books(evidence: &Evidence) -> Vec<String> {
     let mut broken = Vec::new();
     let mut there: BTreeMap<&str, u32> = BTreeMap::new();
@@ -238,14 +271,25 @@ fn effects_in_books(evidence: &Evidence) -> Vec<String> {
     }
     broken.extend(there.iter().filter(|(_, times)| **times > 1).map(|(doc, times)| format!("{doc} was booked {times} times")));
     let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut transfers = evidence.outside.transfers.clone();
     for p in list(&evidence.export, "postings").filter(|p| text(p, "state") == "confirmed") {
-        if there.remove(text(p, "doc_number")).is_none() {
+        let found = if text(p, "doc_number").is_empty() {
+            take_transfer(&mut transfers, p)
+        } else {
+            there.remove(text(p, "doc_number")).is_some()
+        };
+        if !found {
             broken.push(format!("{} is confirmed and not in QuickBooks", text(p, "id")));
         }
         for line in list(p, "lines") {
             let sum = sums.entry(text(line, "account")).or_default();
             *sum = sum.saturating_add(int(line, "/amount"));
         }
+    }
+    if unfinished(&evidence.export, "books").is_empty() {
+        broken.extend(
+            transfers.iter().map(|(from, to, m)| format!("a Transfer of {} from {from} to {to}, unknown here", dollars(*m))),
+        );
     }
     let visible: BTreeSet<&str> = list(&evidence.export, "postings").map(|p| text(p, "doc_number")).collect();
     broken.extend(there.keys().filter(|doc| !visible.contains(*doc)).map(|doc| format!("{doc} is in QuickBooks, unknown here")));
@@ -286,16 +330,34 @@ fn books_balance(evidence: &Evidence) -> Vec<String> {
             broken.push(format!("{}: its lines sum to {}", text(p, "id"), dollars(sum)));
         }
     }
-    let lines = list(&evidence.export, "postings").flat_map(|p| list(p, "lines"));
-    let clearing: i64 = lines.filter(|l| text(l, "account") == evidence.clearing).map(|l| int(l, "/amount")).sum();
+    let clearing = ledger_clearing(evidence);
     let moved = |p: &Value| int(p, "/amount_received").saturating_sub(int(p, "/refunded")).saturating_sub(int(p, "/disputed"));
     let received: i64 = list(&evidence.export, "payments").map(moved).sum();
-    if clearing != received {
-        broken.push(format!("clearing {} is not received less refunded and disputed, {}", dollars(clearing), dollars(received)));
+    let at = evidence.outside.stripe;
+    let left = received.saturating_sub(at.fees_posted).saturating_sub(at.paid_out);
+    if clearing != left {
+        let (clearing, left) = (dollars(clearing), dollars(left));
+        broken.push(format!("clearing {clearing} is not what was received less what left it, {left}"));
     }
-    let stripe = evidence.outside.stripe_balance.saturating_add(evidence.outside.stripe_fees);
-    if clearing != stripe {
-        broken.push(format!("clearing {} is not Stripe's balance before fees, {}", dollars(clearing), dollars(stripe)));
+    broken
+}
+
+/// What all postings make of the clearing account, in minor units.
+pub(super) fn ledger_clearing(evidence: &Evidence) -> i64 {
+    let lines = list(&evidence.export, "postings").flat_map(|p| list(p, "lines"));
+    lines.filter(|l| text(l, "account") == evidence.clearing).map(|l| int(l, "/amount")).sum()
+}
+
+/// The three figures of the proof, each from its own place: Stripe's rows, the ledger's postings, QuickBooks' account.
+fn proof(evidence: &Evidence) -> Vec<String> {
+    let (stripe, ledger) = (evidence.outside.stripe.clearing(), ledger_clearing(evidence));
+    let books = evidence.outside.balances.get(evidence.clearing).copied().unwrap_or(0);
+    let mut broken = Vec::new();
+    if stripe != ledger {
+        broken.push(format!("Stripe says {}, the ledger {}", dollars(stripe), dollars(ledger)));
+    }
+    if books != ledger && unfinished(&evidence.export, "books").is_empty() {
+        broken.push(format!("QuickBooks says {}, the ledger {}", dollars(books), dollars(ledger)));
     }
     broken
 }

@@ -65,7 +65,8 @@ async fn judge(plan: &Plan, seed: u64, played: &Played, url: Option<&str>) -> Re
     let evidence = evidence::gather(plan, played).await?;
     let checks = invariants::check(&evidence);
     let tally = tally::tally(played).await?;
-    let told = summary::Told { seed, plan, played, tally: &tally, outside: &evidence.outside, checks: &checks };
+    let ledger = invariants::ledger_clearing(&evidence);
+    let told = summary::Told { seed, plan, played, tally: &tally, outside: &evidence.outside, ledger, checks: &checks };
     let broken = checks.iter().filter(|c| !c.broken.is_empty()).count();
     Ok((summary::render(&told, url), broken))
 }

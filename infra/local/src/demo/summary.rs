@@ -25,6 +25,8 @@ pub(super) struct Told<'a> {
     pub tally: &'a Tally,
     /// The outside systems.
     pub outside: &'a Outside,
+    /// What the ledger's postings make of the clearing account, in minor units.
+    pub ledger: i64,
     /// The invariants.
     pub checks: &'a [Check],
 }
@@ -77,6 +79,8 @@ pub(super) fn render(told: &Told<'_>, questions_at: Option<&str>) -> String {
     asked(&mut table, told.tally);
     written(&mut table, told.tally);
     posted(&mut table, told);
+    paid_out(&mut table, told.tally);
+    proof(&mut table, told);
     reliability(&mut table, told);
     table.line("");
     let questions = count(told.tally.open);
@@ -131,6 +135,7 @@ fn matched(table: &mut Table, tally: &Tally) {
     table.row("  of these, waited until their invoice arrived", tally.silent_after_wait);
     table.row("  of these, the client was found by a unique e-mail", tally.silent_by_email);
     table.row("still waiting for their invoice", tally.parked);
+    table.row("later invoices that client credit paid", tally.credit_applied);
 }
 
 fn plus(a: Sum, b: Sum) -> Sum {
@@ -167,16 +172,35 @@ fn written(table: &mut Table, tally: &Tally) {
 }
 
 fn posted(table: &mut Table, told: &Told<'_>) {
-    let (tally, outside) = (told.tally, told.outside);
+    let tally = told.tally;
     table.heading("POSTED TO QUICKBOOKS", "");
     table.row("balanced journal entries", tally.posted);
     table.amount("income", tally.income);
     table.amount("client credit (paid in advance)", tally.credits);
     table.amount("not identified yet (parked or asked)", tally.unidentified);
-    table.amount("Stripe clearing account", tally.clearing);
-    let words = format!("Stripe's balance {} + its fees {}", money(outside.stripe_balance), money(outside.stripe_fees));
-    table.amount(&words, outside.stripe_balance.saturating_add(outside.stripe_fees));
+    table.amount("Stripe's fees", tally.fees);
+    table.amount("arrived at the bank", tally.checking);
     table.counted("waiting", tally.waiting.1);
+}
+
+fn paid_out(table: &mut Table, tally: &Tally) {
+    table.heading("PAID OUT TO THE BANK", "");
+    table.row("payouts tied out to their transactions", tally.payouts);
+    table.row("payouts that the bank sent back", tally.came_back);
+    table.row("payouts that wait for a person", tally.payouts_open);
+    table.counted("transactions in them, each known to the ledger", tally.transactions);
+}
+
+fn proof(table: &mut Table, told: &Told<'_>) {
+    let at = told.outside.stripe;
+    table.line("");
+    table.line("THE PROOF: three places, one figure");
+    table.amount("Stripe's balance, available and pending", at.balance);
+    table.amount("  + fees it took that no payout has brought yet", at.fees_to_come);
+    table.amount("  + payouts that left it and are not tied out", at.under_way);
+    table.amount("Stripe says the clearing account is", at.clearing());
+    table.amount("Vesper's ledger says", told.ledger);
+    table.amount("QuickBooks says", told.tally.clearing);
 }
 
 fn reliability(table: &mut Table, told: &Told<'_>) {

@@ -3,7 +3,7 @@
 //! Must not: change anything.
 
 use super::play::Played;
-use super::world::{CLEARING, CREDITS, INCOME, UNIDENTIFIED};
+use super::world::{CHECKING, CLEARING, CREDITS, FEES, INCOME, UNIDENTIFIED};
 use crate::Failure;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +72,20 @@ pub(super) struct Tally {
     pub waiting: (u64, u64),
     /// Entries in QuickBooks, and what they debit in all.
     pub posted: Sum,
+    /// Client credit that paid later invoices.
+    pub credit_applied: Sum,
+    /// Payouts that tied out: how many, and what they brought to the bank.
+    pub payouts: Sum,
+    /// Payouts that came back.
+    pub came_back: Sum,
+    /// Payouts that wait, or that a person is asked about.
+    pub payouts_open: Sum,
+    /// The transactions of all payouts.
+    pub transactions: u64,
+    /// Balances in QuickBooks: the bank account and Stripe's fees.
+    pub checking: i64,
+    /// As `checking`.
+    pub fees: i64,
     /// Balances in QuickBooks: clearing, income, client credit, unidentified.
     pub clearing: i64,
     /// As `clearing`; credits positive.
@@ -200,6 +214,23 @@ fn count_export(tally: &mut Tally, export: &Value) {
         let so_far = tally.recoveries.entry(text(recovery, "state")).or_default();
         *so_far = so_far.saturating_add(1);
     }
+    for payout in export.get("payouts").and_then(Value::as_array).into_iter().flatten() {
+        let int = |field: &str| payout.get(field).and_then(Value::as_i64).unwrap_or(0);
+        let sum = match text(payout, "state").as_str() {
+            "tied_out" => &mut tally.payouts,
+            "failed" => &mut tally.came_back,
+            _ => &mut tally.payouts_open,
+        };
+        sum.add(int("amount"));
+        tally.transactions = tally.transactions.saturating_add(u64::try_from(int("transactions")).unwrap_or(0));
+    }
+    for invoice in export.get("invoices").and_then(Value::as_array).into_iter().flatten() {
+        let int = |a: &Value, field: &str| a.get(field).and_then(Value::as_i64).unwrap_or(0);
+        let allocations = invoice.get("allocations").and_then(Value::as_array).into_iter().flatten();
+        for applied in allocations.filter(|a| int(a, "rule") == 4) {
+            tally.credit_applied.add(int(applied, "amount"));
+        }
+    }
     tally.audit = export.pointer("/audit/records").and_then(Value::as_u64).unwrap_or(0);
 }
 
@@ -217,6 +248,7 @@ fn count_outside(tally: &mut Tally, played: &Played) {
     }
     let balances = all.quickbooks.balances();
     let of = |account: &str| balances.get(account).copied().unwrap_or(0);
+    (tally.checking, tally.fees) = (of(CHECKING), of(FEES));
     tally.clearing = of(CLEARING);
     tally.income = INCOME.iter().map(|a| of(a)).sum::<i64>().saturating_neg();
     tally.credits = of(CREDITS).saturating_neg();

@@ -25,6 +25,8 @@ async fn holds(seed: u64) {
     let asked = tally.asked.values().map(|a| a.all.count).sum::<u64>();
     assert_eq!(groups + asked, tally.received.count, "seed {seed}: every payment stands in one group");
     assert!(tally.received.count > 30 && tally.disputes.count == 1 && tally.posted.count > 0, "seed {seed}");
+    assert!(tally.payouts.count > 10 && tally.came_back.count == 1, "seed {seed}: {tally:?}");
+    assert_eq!(tally.payouts_open.count, 0, "seed {seed}");
     assert!(evidence.outside.answers_lost > 0, "seed {seed}: the lost answers are really lost");
 }
 
@@ -96,7 +98,17 @@ async fn every_check_can_fail() {
     });
     spoil(&good, 6, "a charge", |e| e.outside.wrong_charges.push("pi_1 was charged twice".to_owned()));
     spoil(&good, 7, "an entry that does not balance", |e| set(&mut e.export, "postings", any, "/lines/0/amount", json!(1)));
-    spoil(&good, 7, "another balance at Stripe", |e| e.outside.stripe_balance += 1);
+    spoil(&good, 7, "another balance at Stripe", |e| e.outside.stripe.balance += 1);
+    spoil(&good, 7, "a payout that nobody knows", |e| e.outside.stripe.under_way += 1);
+    spoil(&good, 7, "a payout that took more", |e| e.outside.stripe.paid_out += 1);
+    spoil(&good, 7, "another balance in QuickBooks", |e| *e.outside.balances.get_mut("91").unwrap() += 1);
+    spoil(&good, 4, "a Transfer that is gone", |e| {
+        e.outside.transfers.pop().unwrap();
+    });
+    spoil(&good, 4, "a Transfer too many", |e| {
+        let again = e.outside.transfers[0].clone();
+        e.outside.transfers.push(again);
+    });
     spoil(&good, 8, "a name in a request", |e| e.outside.leaks.push("a GET to Stripe".to_owned()));
     spoil(&good, 10, "a broken chain", |e| e.export["audit"]["verified"] = json!(false));
 }

@@ -12,13 +12,17 @@ use vesper_adapters::personal::Secret;
 use vesper_adapters::settings::{Need, QuickBooksSecrets, Secrets, Settings, SettingsErrors};
 use vesper_functions::app::Host as _;
 use vesper_standins::ehr::{self, DeskPayment};
-use vesper_standins::stripe::{self, Decline, NewPayment, Outcome};
+use vesper_standins::stripe::{self, Decline, NewPayment, NewPayout, Outcome};
 use vesper_standins::{Clock, Fault, FaultId, FaultKind, Scripted, Standins, quickbooks};
 
 /// The signing secret of the made-up webhook endpoint.
 pub(super) const WEBHOOK_SECRET: &str = "whsec_demo";
 /// The account that mirrors Stripe's balance.
 pub(super) const CLEARING: &str = "91";
+/// The practice's bank account.
+pub(super) const CHECKING: &str = "35";
+/// The account of Stripe's fees.
+pub(super) const FEES: &str = "66";
 /// The account of money whose purpose is not known yet.
 pub(super) const UNIDENTIFIED: &str = "92";
 /// The account of client credit.
@@ -48,8 +52,8 @@ token_url = "{token_url}"
 realm_id = "{realm}"
 [books.accounts]
 stripe_clearing = "{CLEARING}"
-checking = "35"
-stripe_fees = "66"
+checking = "{CHECKING}"
+stripe_fees = "{FEES}"
 refunds = "67"
 disputes = "68"
 unidentified = "{UNIDENTIFIED}"
@@ -59,6 +63,8 @@ default = "79"
 copay = "80"
 self_pay = "81"
 no_show_fee = "82"
+[matching]
+apply_credit = "oldest_first"
 "#
     )
 }
@@ -96,6 +102,8 @@ pub(super) struct World {
     pub made: BTreeMap<String, usize>,
     /// The disputes.
     pub disputes: Vec<String>,
+    /// The payouts, oldest first.
+    payouts: Vec<String>,
     moved: BTreeSet<usize>,
     outage: Option<FaultId>,
 }
@@ -115,6 +123,7 @@ impl World {
             intents: BTreeMap::new(),
             made: BTreeMap::new(),
             disputes: Vec::new(),
+            payouts: Vec::new(),
             moved: BTreeSet::new(),
             outage: None,
         }
@@ -162,6 +171,12 @@ impl World {
                     self.disputes.push(dispute);
                 }
             }
+            Act::PayOut => self.pay_out(),
+            Act::PayoutFails => {
+                if let Some(last) = self.payouts.last() {
+                    self.all.stripe.fail_payout(last);
+                }
+            }
             Act::Cash(invoice) => self.cash(plan, *invoice),
             Act::Insurance(invoice, paid, forgiven) => self.insurance(plan, *invoice, *paid, *forgiven),
             Act::Void(invoice) => self.void(plan, *invoice),
@@ -181,6 +196,13 @@ impl World {
                     self.all.quickbooks.clear_fault(outage);
                 }
             }
+        }
+    }
+
+    /// Everything that is in no payout yet, when there is anything.
+    fn pay_out(&mut self) {
+        if self.all.stripe.rows().iter().any(|(row, payout)| payout.is_none() && row.get("type") != Some(&json!("payout"))) {
+            self.payouts.push(self.all.stripe.payout(&NewPayout::default()));
         }
     }
 

@@ -217,6 +217,7 @@ impl Stack {
                 Due::WriteBack(row) => Task::WriteBackV1 { row },
                 Due::Books(row) => Task::BooksV1 { row },
                 Due::Recovery(payment) => Task::RetryV1 { payment },
+                Due::Credit(client) => Task::CreditV1 { client },
                 Due::Payout(payout) => Task::PayoutV1 { payout },
                 Due::Event(stored) => Task::EventV1 { event: stored.event },
             };

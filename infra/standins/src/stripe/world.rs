@@ -175,10 +175,10 @@ impl Stripe {
         self.set(dispute, json!({"balance_transactions": rows}));
     }
 
-    fn dispute(&mut self, now: Timestamp, payment: &str) -> String {
+    fn dispute(&mut self, now: Timestamp, payment: &str, amount_minor: Option<i64>) -> String {
         let charge_id = self.charge_of(payment);
         let charge = self.must(&charge_id).clone();
-        let amount = int_of(&charge, "amount");
+        let amount = amount_minor.unwrap_or_else(|| int_of(&charge, "amount"));
         let template = self.templates.dispute.clone();
         let fields = json!({
             "amount": amount, "balance_transactions": [], "charge": charge_id, "currency": charge.get("currency"), "metadata": {},
@@ -458,7 +458,20 @@ impl StripeStandin {
 
     /// charge.dispute.created and charge.dispute.funds_withdrawn, with a fee of 15.00.
     pub fn dispute(&self, payment: &str) -> String {
-        self.with(|s, d| s.dispute(d.now(), payment))
+        self.with(|s, d| s.dispute(d.now(), payment, None))
+    }
+
+    /// The same of a part of the payment, in minor units.
+    pub fn dispute_part(&self, payment: &str, amount_minor: i64) -> String {
+        self.with(|s, d| s.dispute(d.now(), payment, Some(amount_minor)))
+    }
+
+    /// A part of the disputed money is given back, in minor units: charge.dispute.funds_reinstated.
+    pub fn reinstate_part(&self, dispute: &str, amount_minor: i64) {
+        self.with(|s, d| {
+            s.dispute_row(d.now(), dispute, amount_minor, 0, "dispute_reversal");
+            s.emit(d.now(), "charge.dispute.funds_reinstated", dispute, None);
+        });
     }
 
     /// charge.dispute.closed; when won, charge.dispute.funds_reinstated before it. The fee stays.
@@ -506,6 +519,12 @@ impl StripeStandin {
             let inside = s.all("txn").filter(|o| o.payout.as_deref() == Some(payout) && text_of(&o.json, "type") != "payout");
             inside.map(|o| o.json.clone()).collect()
         })
+    }
+
+    /// Every balance transaction, oldest first, with the payout that it is in.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(Value, Option<String>)> {
+        self.with(|s, _| s.all("txn").map(|o| (o.json.clone(), o.payout.clone())).collect())
     }
 
     /// The balance transaction of a payment's successful charge.

@@ -121,6 +121,11 @@ impl Unit {
         self.add(Op::Put { row: row_of(item, 0, None), cond: Cond::None });
     }
 
+    /// The same with a revision that nobody has seen, made of `nonce`: who read the item before cannot change or remove it now.
+    pub fn put_anew<T: Stored>(&mut self, item: &T, nonce: u64) {
+        self.add(Op::Put { row: row_of(item, nonce >> 1, None), cond: Cond::None });
+    }
+
     /// The item of this key goes, if it is there.
     pub fn remove(&mut self, key: Key) {
         self.add(Op::Delete { pk: key.0, sk: key.1, cond: Cond::None });

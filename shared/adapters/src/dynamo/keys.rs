@@ -94,6 +94,11 @@ pub(crate) fn money_left(pk: String, payment: &impl Display) -> Key {
     key(pk, format!("MONEY#{payment}"))
 }
 
+/// A client's credit that is to be looked at.
+pub(crate) fn credit_look(client: &impl Display) -> Key {
+    key(client_pk(client), "CREDIT")
+}
+
 pub(crate) fn email(hash: &impl Display) -> Key {
     key(format!("EMAIL#{hash}"), "EMAIL")
 }

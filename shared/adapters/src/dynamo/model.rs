@@ -537,6 +537,24 @@ stored!(MoneyLeft, "MoneyLeftV1", |m| keys::money_left(
     &m.payment
 ));
 
+/// A client's credit is to be looked at: some of it may pay an invoice. The row goes when nothing is in the way any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreditLook {
+    /// Whose credit.
+    pub client: ClientId,
+    /// When.
+    pub at: Timestamp,
+}
+impl Stored for CreditLook {
+    const KIND: &'static str = "CreditLookV1";
+    fn key(&self) -> Key {
+        keys::credit_look(&self.client)
+    }
+    fn due(&self) -> Option<Timestamp> {
+        Some(self.at)
+    }
+}
+
 /// The list of payouts, newest first.
 pub const PAYOUTS: &str = "PAYOUTS";
 /// Later than any payout, in unix seconds: what is left until then sorts newest first.

@@ -3,16 +3,17 @@
 use super::item::{BadItem, Key, Read, Stored, Unit, item_of, row_of, stamp};
 use super::keys;
 use super::model::{
-    AUDIT_OPEN, DeadLetter, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink, PAYOUTS, REVIEWS_OPEN,
-    RecoveryOf, ReviewOf, StoredAllocation, StoredAudit, StoredClient, StoredCustomer, StoredEmail, StoredEvent, StoredInvoice,
-    StoredMovement, StoredPayment, StoredPayout, StoredPayoutRow, StoredPosting, StoredRecovery, StoredReversal, StoredReview,
-    StoredSeal, Wanted,
+    AUDIT_OPEN, CreditLook, DeadLetter, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink, PAYOUTS,
+    REVIEWS_OPEN, RecoveryOf, ReviewOf, StoredAllocation, StoredAudit, StoredClient, StoredCustomer, StoredEmail, StoredEvent,
+    StoredInvoice, StoredMovement, StoredPayment, StoredPayout, StoredPayoutRow, StoredPosting, StoredRecovery, StoredReversal,
+    StoredReview, StoredSeal, Wanted,
 };
 use super::row::{Cond, Row};
 use super::table::{StoreError, Table};
 use crate::personal::{DataKey, Personal};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeSet;
 use vesper_core::ids::{ClientId, CustomerId, EmailHash, EventId, InvoiceId, PaymentId, PostingId, ReviewId};
 use vesper_core::matching::Watch;
 use vesper_core::records::Invoice;
@@ -66,6 +67,8 @@ pub enum Due {
     Recovery(PaymentId),
     /// A payout that is to be looked at.
     Payout(String),
+    /// A client's credit that is to be looked at.
+    Credit(ClientId),
 }
 
 /// The effect of a write-back row.
@@ -199,6 +202,23 @@ impl Store {
     pub async fn money_left_of(&self, customer: &CustomerId) -> Result<Vec<PaymentId>, Failed> {
         let rows: Vec<Read<MoneyLeft>> = self.query(&keys::customer_pk(customer), "MONEY#").await?;
         Ok(rows.into_iter().map(|r| r.item.payment).collect())
+    }
+
+    /// Payments that had money left for this client when they were stored.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn money_left_of_client(&self, client: &ClientId) -> Result<BTreeSet<PaymentId>, Failed> {
+        let rows = self.table.query(&keys::client_pk(client), "MONEY#").await?;
+        rows.iter().map(|r| Ok(item_of::<MoneyLeft>(r)?.item.payment)).collect()
+    }
+
+    /// Whether, and when, a client's credit is to be looked at.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn credit_look(&self, client: &ClientId) -> Result<Option<Read<CreditLook>>, Failed> {
+        self.get(keys::credit_look(client)).await
     }
 
     /// Who is about to charge for an invoice.
@@ -400,6 +420,7 @@ impl Store {
                 StoredPosting::KIND => Due::Books(place),
                 StoredRecovery::KIND => Due::Recovery(item_of::<StoredRecovery>(row)?.item.recovery.payment().clone()),
                 StoredPayout::KIND => Due::Payout(item_of::<StoredPayout>(row)?.item.id),
+                CreditLook::KIND => Due::Credit(item_of::<CreditLook>(row)?.item.client),
                 StoredEvent::KIND => Due::Event(Box::new(item_of::<StoredEvent>(row)?.item)),
                 _ => continue,
             });

@@ -74,6 +74,7 @@ copay = "80"
 [matching]
 link_by_email = "unique"
 same_amount = "oldest_first"
+apply_credit = "by_hand"
 wait_for_invoice_h = 48
 
 [retry]
@@ -130,6 +131,7 @@ fn a_file_with_only_what_is_required_has_the_defaults_of_the_contract() {
         assert_eq!((policy.retry.at, policy.retry.payday_shift_days), (Time::constant(10, 0, 0, 0), 3));
         assert_eq!((policy.retry.when_autopay_unknown, policy.retry.when_consent_unknown), (WhenUnknown::Ask, WhenUnknown::Ask));
         assert_eq!((policy.currency, policy.time_zone), (Currency::USD, s.practice.time_zone));
+        assert_eq!(policy.apply_credit, ApplyCredit::ByHand);
     }
     let s = parse(&LEAST.replace("[stripe]\nlivemode = false\n", ""));
     assert!(s.stripe.livemode && s.practice.go_live.is_none());
@@ -153,6 +155,7 @@ fn what_the_file_says_is_taken() {
         ("max_per_minute = 400", "max_per_minute = 10"),
         ("link_by_email = \"unique\"", "link_by_email = \"never\""),
         ("same_amount = \"oldest_first\"", "same_amount = \"review\""),
+        ("apply_credit = \"by_hand\"", "apply_credit = \"oldest_first\""),
         ("wait_for_invoice_h = 48", "wait_for_invoice_h = 0"),
         ("days = [1, 3, 7]", "days = [2]"),
         ("at = \"10:00\"", "at = \"07:45\""),
@@ -172,7 +175,7 @@ fn what_the_file_says_is_taken() {
     assert_eq!((s.stripe.metadata.invoice, s.ehr.poll_s), (vec!["bill".to_owned()], 60));
     assert_eq!((s.matching.link_by_email, s.matching.same_amount), (LinkByEmail::Never, SameAmount::Review));
     assert_eq!((s.matching.wait_for_invoice_h, s.retry.days, s.retry.payday_shift_days), (0, vec![2], 0));
-    assert_eq!(s.retry.at, Time::constant(7, 45, 0, 0));
+    assert_eq!((s.apply_credit, s.retry.at), (ApplyCredit::OldestFirst, Time::constant(7, 45, 0, 0)));
     assert_eq!((s.retry.when_autopay_unknown, s.retry.when_consent_unknown), (WhenUnknown::Retry, WhenUnknown::Retry));
 }
 

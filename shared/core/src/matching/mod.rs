@@ -9,7 +9,7 @@ mod rules;
 pub mod subset;
 pub mod who_pays;
 
-pub use rules::unknown_owner;
+pub use rules::{payable_oldest_first, unknown_owner};
 
 use crate::event::Success;
 use crate::ids::{ClientId, CustomerId, EmailHash, InvoiceId, SessionId};

@@ -115,11 +115,11 @@ fn refers(p: &EhrPayment, a: &Allocation) -> bool {
         || a.charge.as_ref().is_some_and(|c| p.reference == c.as_str())
 }
 
-/// A person typed the allocation in: seen after it, same amount, by card, no other payment's id.
+/// A person typed the allocation in: seen after it, same amount, by card (of client credit: as such, too), no other payment's id.
 fn typed_in(p: &EhrPayment, a: &Allocation) -> bool {
     a.typed_in
         && p.first_observed_at > a.decided_at
         && p.amount == a.amount
-        && p.method == Method::Card
+        && (p.method == Method::Card || p.method == Method::Credit && a.rule == crate::credit::RULE)
         && !is_stripe_reference(&p.reference)
 }

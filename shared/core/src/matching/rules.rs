@@ -7,7 +7,7 @@ use super::who_pays::{Payer, by_email, who_pays};
 use super::{ALLOCATIONS_MAX, ANSWERS_MAX, Allocate, Case, Decision, Look, SUBSET_CANDIDATES_MAX, Stands, Watch};
 use crate::event::Reference;
 use crate::ids::{ClientId, ID_BYTES_MAX, InvoiceId, SessionId};
-use crate::money::Minor;
+use crate::money::{Currency, Minor};
 use crate::policy::{MatchingPolicy, SameAmount};
 use crate::records::{Category, Coverage, Invoice};
 use crate::review::{Answer, Question, Reason};
@@ -331,7 +331,7 @@ fn one_of_the_named(look: &mut Deciding<'_>, payer: &Payer, invoices: &[&Invoice
     if is_prepayment(look) && matches!(payer, Payer::Known { .. }) {
         return prepaid(look);
     }
-    let found = candidates(look.world, invoices.iter().copied(), look);
+    let found = candidates(look.world, invoices.iter().copied(), look.case.success.currency);
     if found.is_empty() {
         let family: BTreeSet<ClientId> = look.payer.iter().chain(clients).flat_map(|c| look.world.whole_family(c)).collect();
         let left = |i: &&&Invoice| i.currency == look.case.success.currency && !reopened(look.world, &i.id);
@@ -366,7 +366,7 @@ fn with_family(look: &Deciding<'_>, family: &BTreeSet<ClientId>) -> Decision {
     if is_prepayment(look) {
         return prepaid(look);
     }
-    let found = candidates(look.world, open.iter().copied(), look);
+    let found = candidates(look.world, open.iter().copied(), look.case.success.currency);
     if found.is_empty() {
         let third_party = open.iter().any(|i| i.currency == look.case.success.currency);
         return nothing_open(look, family, third_party);
@@ -390,11 +390,18 @@ fn candidate(invoice: &Invoice, open: Minor) -> Candidate {
     }
 }
 
+/// What a client's own money may pay without a reference, oldest first, each with all that is open on it.
+#[must_use]
+pub fn payable_oldest_first(world: &World, client: &ClientId, currency: Currency) -> Vec<Allocate> {
+    let invoices = world.invoices_of(client).filter_map(|f| f.invoice.as_ref());
+    candidates(world, invoices, currency).iter().map(|c| c.take(c.open)).collect()
+}
+
 /// The candidates for rules 5 to 12, oldest first.
-fn candidates<'w>(world: &World, invoices: impl Iterator<Item = &'w Invoice>, look: &Deciding<'_>) -> Vec<Candidate> {
+fn candidates<'w>(world: &World, invoices: impl Iterator<Item = &'w Invoice>, currency: Currency) -> Vec<Candidate> {
     let billed_by_others = |c: &ClientId| world.client(c).is_some_and(|c| c.coverage == Coverage::ThirdPartyBiller);
     let mut found: Vec<Candidate> = invoices
-        .filter(|i| !i.void && i.currency == look.case.success.currency && !billed_by_others(&i.client))
+        .filter(|i| !i.void && i.currency == currency && !billed_by_others(&i.client))
         .filter(|i| !reopened(world, &i.id))
         .map(|i| candidate(i, open_of(world, &i.id)))
         .filter(|c| c.open.is_positive())

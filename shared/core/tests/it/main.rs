@@ -3,6 +3,7 @@
 //! Must not: touch a clock, the disk or the network. One binary, so that it is linked once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot build its case fails")]
 
+mod credit;
 mod effect_timeline;
 mod matching_open;
 mod matching_parked;

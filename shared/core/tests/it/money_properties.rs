@@ -63,6 +63,7 @@ pub fn payment(amount: i64) -> Payment {
         taken_off: Minor::ZERO,
         shadow: false,
         postings: 0,
+        credit_by_hand: false,
     }
 }
 

@@ -26,6 +26,7 @@ pub fn policy(zone: &str, days: &[u8], payday_shift_days: u8) -> Policy {
             same_amount: SameAmount::OldestFirst,
             wait_for_invoice_h: 48,
         },
+        apply_credit: vesper_core::policy::ApplyCredit::ByHand,
         retry: RetryPolicy {
             days: days.to_vec(),
             at: Time::constant(10, 0, 0, 0),

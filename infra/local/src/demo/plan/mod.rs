@@ -131,6 +131,10 @@ pub(super) enum Act {
     Refund(usize, Option<i64>),
     /// The card's bank takes a payment back.
     Dispute(usize),
+    /// Stripe pays out everything that is in its balance.
+    PayOut,
+    /// The bank sends the last payout back.
+    PayoutFails,
     /// The client pays what is open in cash; a person types it into the EHR.
     Cash(usize),
     /// The insurance pays and forgives, in minor units.
@@ -172,6 +176,7 @@ impl Plan {
         let held = people::fill(&mut plan, &mut rng, sessions);
         month::bill(&mut plan, &mut rng, &held);
         money::pay(&mut plan, &mut rng);
+        month::payouts(&mut plan);
         month::trouble(&mut plan);
         let end = plan.end;
         plan.acts.retain(|(at, _)| *at < end);

@@ -62,19 +62,24 @@ fn by_card(plan: &mut Plan, rng: &mut Rng, payer: usize, invoices: &[usize]) {
         _ => Habit::Pairs,
     };
     let mut gathered: Vec<usize> = Vec::new();
+    let mut paid_ahead = 0_u32;
     for n in invoices {
-        let Some(ends) = plan.invoices.get(*n).map(|i| i.ends) else { continue };
+        let Some((ends, his)) = plan.invoices.get(*n).map(|i| (i.ends, i.client == payer)) else { continue };
         if left_out(plan, rng, *n) {
+            continue;
+        }
+        if his && paid_ahead > 0 {
+            paid_ahead = paid_ahead.saturating_sub(1);
             continue;
         }
         match habit {
             Habit::AtOnce => {
                 let wait = rng.between(3, 40);
-                one(plan, rng, payer, *n, later(ends, wait));
+                paid_ahead = paid_ahead.saturating_add(one(plan, rng, payer, *n, later(ends, wait)));
             }
             Habit::Later => {
                 let wait = rng.between(60, 3 * 1440);
-                one(plan, rng, payer, *n, later(ends, wait));
+                paid_ahead = paid_ahead.saturating_add(one(plan, rng, payer, *n, later(ends, wait)));
             }
             Habit::Pairs => {
                 gathered.push(*n);
@@ -125,9 +130,12 @@ fn left_out(plan: &mut Plan, rng: &mut Rng, n: usize) -> bool {
     }
 }
 
-/// One payment for one invoice, with what may go wrong.
-fn one(plan: &mut Plan, rng: &mut Rng, payer: usize, n: usize, when: Timestamp) {
-    let Some(fee) = plan.invoices.get(n).map(|i| i.fee_minor) else { return };
+/// How many sessions are paid ahead at once.
+const AHEAD: u32 = 4;
+
+/// One payment for one invoice, with what may go wrong. How many of the next sessions it pays, too.
+fn one(plan: &mut Plan, rng: &mut Rng, payer: usize, n: usize, when: Timestamp) -> u32 {
+    let Some((fee, his)) = plan.invoices.get(n).map(|i| (i.fee_minor, i.client == payer)) else { return 0 };
     let names_invoice = rng.percent(72);
     let payment = |amount_minor| Payment { payer, amount_minor, invoices: vec![n], names_invoice, in_advance: false };
     match rng.below(1000) {
@@ -149,14 +157,16 @@ fn one(plan: &mut Plan, rng: &mut Rng, payer: usize, n: usize, when: Timestamp) 
             make(plan, rng, payment(fee.saturating_add(more)), when);
         }
         // In advance for the next sessions, besides today's.
-        37..43 => {
+        37..43 if his => {
             make(plan, rng, payment(fee), when);
-            let advance =
-                Payment { amount_minor: fee.saturating_mul(4), invoices: vec![], names_invoice: false, in_advance: true, payer };
+            let amount_minor = fee.saturating_mul(i64::from(AHEAD));
+            let advance = Payment { amount_minor, invoices: vec![], names_invoice: false, in_advance: true, payer };
             make(plan, rng, advance, later(when, 5));
+            return AHEAD;
         }
         _ => make(plan, rng, payment(fee), when),
     }
+    0
 }
 
 /// One payment for all of these. Nothing but the amount tells what it is for.

@@ -3,6 +3,7 @@
 use super::super::rng::Rng;
 use super::people::Session;
 use super::{Act, Invoice, Plan, at, days, later};
+use jiff::civil::Weekday;
 
 /// What a missed appointment costs, in minor units.
 const NO_SHOW_MINOR: i64 = 7500;
@@ -46,6 +47,17 @@ fn insurance(plan: &mut Plan, rng: &mut Rng, invoice: usize) {
     let paid = bill.payer_minor.saturating_sub(forgiven);
     let when = later(bill.ends, rng.between(6, 14).saturating_mul(1440).saturating_add(rng.between(0, 300)));
     plan.act(when, Act::Insurance(invoice, paid, forgiven));
+}
+
+/// Stripe pays out early on every working day; one payout comes back from the bank.
+pub(super) fn payouts(plan: &mut Plan) {
+    for day in 3..=30 {
+        let date = days(0, day);
+        if !matches!(date.weekday(), Weekday::Saturday | Weekday::Sunday) {
+            plan.act(at(date, 5, 0), Act::PayOut);
+        }
+    }
+    plan.act(at(days(0, 17), 12, 0), Act::PayoutFails);
 }
 
 /// Lost answers and an outage, so that the exactly-once of every write is put to the test.
