@@ -835,3 +835,34 @@ async fn the_page_of_a_payment_shows_what_became_of_it_and_corrects_it() {
     let page = b.get("/payments/pi_1").await.body;
     assert!(page.contains("correction") && page.contains("by a person"), "the reversal and the new allocation");
 }
+
+#[tokio::test]
+async fn client_credit_is_applied_and_taken_back_on_the_page_of_its_payment() {
+    let p = Practice::new(&[("i1", 4000)]).await;
+    p.pay(4000, None).await;
+    let b = Browser::signed_in(&p).await;
+    let press = async |answer: &str, invoice: &str| {
+        let page = b.get("/payments/pi_1").await.body;
+        let (version, csrf) = (hidden(&page, "version"), hidden(&page, "csrf"));
+        let fields = [("version", version.as_str()), ("csrf", csrf.as_str()), ("invoice", invoice), ("answer", answer)];
+        b.post("/payments/pi_1", &fields, &[]).await.status
+    };
+    let buttons = async || {
+        let page = b.get("/payments/pi_1").await.body;
+        ["apply_credit", "credit_back"].map(|button| page.contains(&format!("value=\"{button}\"")))
+    };
+    assert_eq!(buttons().await, [false, false], "no credit, no button");
+    assert_eq!(press("apply_credit", "N-77").await, 422);
+    assert_eq!(press("move", "N-77").await, 303, "2500 of it; the rest is credit");
+    assert_eq!(buttons().await, [true, false]);
+    assert_eq!(press("apply_credit", "").await, 422, "no invoice was typed");
+    assert_eq!(press("apply_credit", "nope").await, 422);
+    assert_eq!(press("apply_credit", "i1").await, 303);
+    assert_eq!(p.stands().await, (PaymentState::Decided, vec![("i1".to_owned(), 1500), ("other".to_owned(), 2500)], 0, 0));
+    assert_eq!(buttons().await, [false, true]);
+    assert_eq!(press("credit_back", "").await, 303);
+    assert_eq!(p.stands().await, (PaymentState::Decided, vec![("other".to_owned(), 2500)], 1500, 1500));
+    assert_eq!(p.books().await, books(&[("80", -2500), ("91", 4000), ("93", -1500)]));
+    assert_eq!(buttons().await, [true, false]);
+    assert_eq!(p.audited("applied_credit").await.len() + p.audited("took_back_credit").await.len(), 2);
+}
