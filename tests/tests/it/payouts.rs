@@ -104,7 +104,8 @@ async fn one_that_is_canceled_is_like_one_that_failed(o: Options) {
 /// 230 transactions are three pages. Wherever the process dies, the next one goes on from the last batch that was stored.
 #[tokio::test]
 async fn a_process_that_dies_while_it_reads_a_payout_goes_on_from_its_cursor() {
-    for dies_at in [9, 12, 14] {
+    let mut in_the_middle = 0;
+    for dies_at in (12..40).step_by(4) {
         let mut b = Bundle::new(Options { by_hand: true, ..Options::default() }).await;
         for n in 0..230 {
             let _ = b.pay(&NewPayment::guest(1000 + n));
@@ -121,14 +122,18 @@ async fn a_process_that_dies_while_it_reads_a_payout_goes_on_from_its_cursor() {
         b.wire.die_at_store_call(dies_at);
         b.deliver().await;
         b.drain().await;
-        assert!(b.wire.is_dead(), "{dies_at}");
         let before = pages(&b);
-        assert!(before[0].is_none() && before.len() < 3, "{dies_at}: {before:?}");
+        if !b.wire.is_dead() || before.is_empty() {
+            continue; // It died before it read, or not at all.
+        }
+        in_the_middle += 1;
         b.kill_and_restart().await;
         b.deliver().await;
         b.drain().await;
         let after = pages(&b).split_off(before.len());
-        assert!(!after.is_empty() && after.iter().all(Option::is_some), "{dies_at}: not from the beginning again: {after:?}");
+        let again = before.len() == 1 && after.first() == Some(&None);
+        let on = after.iter().skip(usize::from(again)).all(Option::is_some);
+        assert!(on, "{dies_at}: not from the beginning again: {before:?}, {after:?}");
         let rows = b.app().store.payout_rows(&payout, 1, 1, 1000).await.unwrap();
         let ids: BTreeSet<&str> = rows.iter().map(|r| r.row.id.as_str()).collect();
         assert_eq!((rows.len(), ids.len()), (230, 230), "{dies_at}: each row once");
@@ -137,4 +142,5 @@ async fn a_process_that_dies_while_it_reads_a_payout_goes_on_from_its_cursor() {
         assert_eq!((state(&told, &payout), transactions), (("tied_out".to_owned(), 0), Some(230)), "{dies_at}");
         assert_eq!(b.broken(&told), Vec::<String>::new());
     }
+    assert!(in_the_middle >= 3, "{in_the_middle} deaths while it was read");
 }
