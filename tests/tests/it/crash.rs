@@ -74,36 +74,15 @@ async fn world(flow: Flow) -> (Bundle, Begin) {
             b.standins.stripe.refund(&payment, Some(1000), Value::Null, "succeeded");
             Begin::Deliver
         }
-        Flow::RefundFails | Flow::Dispute => {
+        Flow::RefundFails | Flow::Dispute | Flow::Payout | Flow::PayoutFails => {
             b.bill(&client, 4200);
             b.sync().await;
             let payment = b.pay(&NewPayment::of(&customer, 4200));
             rest(&b).await;
-            if matches!(flow, Flow::Dispute) {
-                let dispute = b.standins.stripe.dispute(&payment);
-                b.standins.stripe.close_dispute(&dispute, true);
+            if matches!(flow, Flow::RefundFails | Flow::Dispute) {
+                comes_back(&b, flow, &payment).await;
             } else {
-                let refund = b.standins.stripe.refund(&payment, Some(1000), Value::Null, "succeeded");
-                rest(&b).await;
-                b.standins.stripe.refund_becomes(&refund, "failed");
-            }
-            Begin::Deliver
-        }
-        Flow::Payout | Flow::PayoutFails => {
-            b.bill(&client, 4200);
-            b.sync().await;
-            let payment = b.pay(&NewPayment::of(&customer, 4200));
-            rest(&b).await;
-            b.standins.stripe.refund(&payment, Some(1000), Value::Null, "succeeded");
-            rest(&b).await;
-            let lost = b.pay(&NewPayment::of(&customer, 700).metadata("kind", "prepayment"));
-            for event in b.standins.stripe.events_of(&lost).iter().chain(&b.standins.stripe.undelivered()) {
-                b.standins.stripe.mark_delivered(event["id"].as_str().unwrap());
-            }
-            let payout = b.standins.stripe.payout(&NewPayout::default());
-            if matches!(flow, Flow::PayoutFails) {
-                rest(&b).await;
-                b.standins.stripe.fail_payout(&payout);
+                paid_out(&b, flow, &payment, &customer).await;
             }
             Begin::Deliver
         }
@@ -117,6 +96,31 @@ async fn world(flow: Flow) -> (Bundle, Begin) {
     };
     b.wire.start_counting();
     (b, begin)
+}
+
+async fn comes_back(b: &Bundle, flow: Flow, payment: &str) {
+    if matches!(flow, Flow::Dispute) {
+        let dispute = b.standins.stripe.dispute(payment);
+        b.standins.stripe.close_dispute(&dispute, true);
+    } else {
+        let refund = b.standins.stripe.refund(payment, Some(1000), Value::Null, "succeeded");
+        rest(b).await;
+        b.standins.stripe.refund_becomes(&refund, "failed");
+    }
+}
+
+async fn paid_out(b: &Bundle, flow: Flow, payment: &str, customer: &str) {
+    b.standins.stripe.refund(payment, Some(1000), Value::Null, "succeeded");
+    rest(b).await;
+    let lost = b.pay(&NewPayment::of(customer, 700).metadata("kind", "prepayment"));
+    for event in b.standins.stripe.events_of(&lost).iter().chain(&b.standins.stripe.undelivered()) {
+        b.standins.stripe.mark_delivered(event["id"].as_str().unwrap());
+    }
+    let payout = b.standins.stripe.payout(&NewPayout::default());
+    if matches!(flow, Flow::PayoutFails) {
+        rest(b).await;
+        b.standins.stripe.fail_payout(&payout);
+    }
 }
 
 #[derive(Clone, Copy)]
