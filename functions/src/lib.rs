@@ -9,6 +9,7 @@ pub mod credit;
 pub mod dead_letters;
 pub mod export;
 pub mod failure;
+pub mod health;
 pub mod import;
 pub mod intake;
 pub mod pause;

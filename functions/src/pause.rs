@@ -75,7 +75,15 @@ impl Pause {
 /// # Errors
 /// When the store does not answer.
 pub async fn current(app: &App) -> Result<Pause, Unfinished> {
-    Ok(app.store.meta::<Pause>(NAME).await?.map_or(Pause::None, |r| r.item))
+    Ok(stored(&app.store).await?)
+}
+
+/// The same on a store alone.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn stored(store: &Store) -> Result<Pause, Failed> {
+    Ok(store.meta::<Pause>(NAME).await?.map_or(Pause::None, |r| r.item))
 }
 
 /// Holds this from now on, and nothing else.

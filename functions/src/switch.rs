@@ -7,11 +7,20 @@ use crate::failure::Unfinished;
 use vesper_adapters::dynamo::item::{Read, Stored, item_of};
 use vesper_adapters::dynamo::model::StoredPayment;
 use vesper_adapters::dynamo::row::Row;
+use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_core::payment::PaymentState;
 use vesper_core::review::Status;
 
 /// The small fact that holds the mode of the last start.
 const MODE: &str = "mode";
+
+/// The mode of the last start: `live` or `shadow`; None before the first.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn last_mode(store: &Store) -> Result<Option<String>, Failed> {
+    Ok(store.meta::<String>(MODE).await?.map(|mode| mode.item))
+}
 
 /// Called at every start, before any work: closes what shadow mode left when this start is live.
 ///

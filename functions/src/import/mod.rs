@@ -16,6 +16,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::Read;
+use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_adapters::ehr::{BridgeClient, Change, Page};
 use vesper_core::effect::Lease;
 use vesper_core::matching::Watch;
@@ -36,6 +37,14 @@ struct Feed {
     cursor: Option<String>,
     /// How many records were read in all: numbers them.
     seq: u64,
+}
+
+/// The bridge's cursor up to which the feed was read; None before the first page.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn cursor(store: &Store) -> Result<Option<String>, Failed> {
+    Ok(store.meta::<Feed>(FEED).await?.and_then(|feed| feed.item.cursor))
 }
 
 /// Reads the feed to its end. False when somebody else is reading it.

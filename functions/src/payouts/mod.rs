@@ -10,7 +10,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use outcome::{opening_fact, waiting_for_opening};
+pub use outcome::{opening_account, opening_fact, waiting_for_opening};
 
 use crate::app::App;
 use crate::changes::{Ask, Changes};

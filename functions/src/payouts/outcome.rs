@@ -9,6 +9,7 @@ use crate::failure::Unfinished;
 use crate::task::{Queue, Task};
 use vesper_adapters::dynamo::item::{Read, Stored as _};
 use vesper_adapters::dynamo::model::{Meta, StoredPayout};
+use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_core::money::Minor;
 use vesper_core::payout::{Payout, PayoutState, Tally, Verdict, Why, fees_entry, judge, transfer, transfer_back};
 use vesper_core::review::{Answer, Question, Reason, Status};
@@ -22,6 +23,14 @@ const PAGE: u32 = 200;
 #[must_use]
 pub fn opening_fact(account: &str) -> Meta {
     Meta { name: OPENING.to_owned(), value: serde_json::Value::String(account.to_owned()) }
+}
+
+/// The account whose opening entry a person has confirmed.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn opening_account(store: &Store) -> Result<Option<String>, Failed> {
+    Ok(store.meta::<String>(OPENING).await?.map(|account| account.item))
 }
 
 /// The payouts that wait for the opening entry, to be looked at again. One that an index does not show yet is found by `due`.
@@ -42,8 +51,7 @@ pub async fn waiting_for_opening(app: &App) -> Result<Vec<Task>, Unfinished> {
 /// Whether the clearing account was opened with Stripe's balance. Without books there is nothing to open.
 async fn opening_confirmed(app: &App) -> Result<bool, Unfinished> {
     let Some(accounts) = app.accounts() else { return Ok(true) };
-    let confirmed = app.store.meta::<String>(OPENING).await?;
-    Ok(confirmed.is_some_and(|account| account.item == accounts.stripe_clearing))
+    Ok(opening_account(&app.store).await?.is_some_and(|account| account == accounts.stripe_clearing))
 }
 
 /// A payout on its way into the store.

@@ -20,7 +20,7 @@ use vesper_core::ids::ReviewId;
 use vesper_core::review::{Answer, Question, Reason, Status};
 
 /// The sealed fact that holds the tokens.
-const TOKEN: &str = "books_token";
+pub(super) const TOKEN: &str = "books_token";
 /// The small fact that names the review about the lost connection.
 const TOLD: &str = "books_reconnect_review";
 /// What a posting that waits for the connection says.

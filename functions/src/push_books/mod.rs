@@ -5,6 +5,7 @@
 
 mod access;
 mod books;
+pub mod connect;
 mod outcome;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::model::{StoredCustomer, StoredEmail};
+use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_adapters::error::Class;
 use vesper_core::ids::{CustomerId, EmailHash};
 use vesper_core::matching::Watch;
@@ -96,14 +97,24 @@ pub async fn learn(app: &App, customer: Option<&CustomerId>) -> Result<(), Unfin
     store_email(app, customer, email, None).await
 }
 
+/// The small fact that says that all customers were listed.
+const DONE: &str = "customers_listed";
+
+/// Whether all of Stripe's customers were listed: only then may rule 14 link.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn all_listed(store: &Store) -> Result<bool, Failed> {
+    Ok(store.meta::<bool>(DONE).await?.is_some_and(|r| r.item))
+}
+
 /// Lists all of Stripe's customers, once: from then on an e-mail that one customer has is known to be unique.
 ///
 /// # Errors
 /// When Stripe or the store does not answer; it goes on from its cursor at the next call.
 pub async fn list_all(app: &App) -> Result<(), Unfinished> {
-    const DONE: &str = "customers_listed";
     const CURSOR: &str = "customers_cursor";
-    if app.store.meta::<bool>(DONE).await?.is_some_and(|r| r.item) {
+    if all_listed(&app.store).await? {
         return Ok(());
     }
     loop {

@@ -30,6 +30,10 @@ pub enum Command {
     Export(Export),
     /// Hold card retries, postings, or all writing; `none` goes on
     Pause(Pause),
+    /// Bring a deployment, Stripe's webhook endpoint and QuickBooks into the state that the settings describe
+    Setup(Setup),
+    /// Look at a deployment and say what is wrong and how to mend it
+    Doctor(Doctor),
 }
 
 /// `vesper serve`.
@@ -146,6 +150,96 @@ pub struct Pause {
     /// Which store.
     #[command(flatten)]
     pub store: Store,
+}
+
+/// Which deployment, if one is named: a local directory or a stack on AWS.
+#[derive(Debug, Args)]
+#[group(required = false, multiple = false)]
+pub struct Place {
+    /// The directory of a `vesper serve`
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The stack on AWS
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+}
+
+/// The same, and one has to be named.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct PlaceNeeded {
+    /// The directory of a `vesper serve`; made where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The stack on AWS
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+}
+
+/// `vesper setup`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Bring a deployment, Stripe's webhook endpoint and QuickBooks into the state that the settings describe.\n\n\
+    Makes the data key where there is none, stores the secrets that the environment gives, makes or mends Stripe's webhook endpoint, \
+    lists Stripe's customers, asks the owner of the QuickBooks company for his consent, and checks every account of the settings. \
+    What is right already stays as it is; a second run changes nothing. Secrets are given in the environment and never printed: \
+    STRIPE_API_KEY, EHR_BRIDGE_SECRETS, QUICKBOOKS_CLIENT_ID, QUICKBOOKS_CLIENT_SECRET; STRIPE_SETUP_KEY is a key that may change \
+    webhook endpoints, used now and not stored. Exit status: 0 done, 1 a person has to mend something, 2 wrong usage.",
+    after_help = "EXAMPLE\n  vesper setup --config practice.toml --data ./vesper-data --url https://vesper.example --dry-run\n  \
+    vesper setup --config practice.toml --data ./vesper-data --url https://vesper.example --key-copy /media/safe/vesper.key"
+)]
+pub struct Setup {
+    /// The practice's settings
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Which deployment.
+    #[command(flatten)]
+    pub place: PlaceNeeded,
+    /// Vesper's public address, where Stripe delivers; needed once
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Copy the data key to this new file, for safe keeping
+    #[arg(long, value_name = "FILE")]
+    pub key_copy: Option<PathBuf>,
+    /// Ask the owner of the QuickBooks company for a new consent
+    #[arg(long)]
+    pub reconnect: bool,
+    /// The redirect URI that is registered with the Intuit app. With another one than localhost (production keys), paste the
+    /// address on which the browser ends
+    #[arg(long, value_name = "URL", default_value = "http://localhost:8765/callback")]
+    pub redirect: String,
+    /// Print the address of the consent, and open no browser
+    #[arg(long)]
+    pub no_browser: bool,
+    /// Only tell what would be changed
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `vesper doctor`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Look at a deployment and say what is wrong and how to mend it.\n\nLooks at the settings, the secrets, Stripe's key \
+    and webhook endpoint, the EHR bridge, QuickBooks, and, with --data or --stack, at the work itself. It never writes. Without \
+    --data and --stack, secrets come from the environment. Exit status: 0 nothing is wrong, 1 a problem was found.",
+    after_help = "EXAMPLE\n  vesper doctor --config practice.toml --data ./vesper-data\n  vesper doctor --config practice.toml --json"
+)]
+pub struct Doctor {
+    /// The practice's settings
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Which deployment.
+    #[command(flatten)]
+    pub place: Place,
+    /// Vesper's public address; without it the one that `vesper setup` was given
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Print the findings as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Only tell what would be looked at
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// What a pause holds (design.md section 3).

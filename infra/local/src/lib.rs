@@ -3,11 +3,17 @@
 //! Must not: decide anything (that is `vesper-core`), or know an outside system's wire format (`vesper-adapters`).
 
 pub mod backtest;
+#[cfg(test)]
+mod between;
 pub mod cli;
 pub mod demo;
+pub mod doctor;
 pub mod export;
 pub mod pause;
+pub mod progress;
+pub mod secrets;
 pub mod serve;
+pub mod setup;
 pub mod stack;
 
 use std::fmt;

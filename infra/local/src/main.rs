@@ -4,7 +4,7 @@ use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 use vesper_local::cli::{Cli, Command};
-use vesper_local::{Failure, backtest, demo, export, pause, serve};
+use vesper_local::{Failure, backtest, demo, doctor, export, pause, serve, setup};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -24,5 +24,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Backtest(args) => backtest::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Pause(args) => pause::run(&args),
+        Command::Setup(args) => setup::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -39,6 +39,13 @@ impl HttpResponse {
     }
 }
 
+/// The time in an answer's `Date` header (RFC 9110); None when there is none that can be read.
+#[must_use]
+pub fn date_of(answer: &HttpResponse) -> Option<jiff::Timestamp> {
+    let date = answer.header("date")?;
+    jiff::fmt::rfc2822::parse(date).ok().map(|zoned| zoned.timestamp())
+}
+
 /// No answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
@@ -61,3 +68,18 @@ pub trait Transport: Send + Sync {
 
 /// A transport that several clients share.
 pub type SharedTransport = Arc<dyn Transport>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_answer_is_that_of_its_date_header() {
+        let with =
+            |value: &str| HttpResponse { status: 404, headers: vec![("date".to_owned(), value.to_owned())], body: Bytes::new() };
+        let at = |value: &str| date_of(&with(value)).map(jiff::Timestamp::as_second);
+        assert_eq!(at("Fri, 20 Nov 2026 16:00:00 GMT"), Some(1_795_190_400));
+        assert_eq!(at("soon"), None);
+        assert_eq!(date_of(&HttpResponse { status: 200, headers: vec![], body: Bytes::new() }), None);
+    }
+}

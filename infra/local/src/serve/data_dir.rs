@@ -35,6 +35,33 @@ impl DataDir {
         Ok(DataDir { path: path.to_owned(), _lock: Some(lock) })
     }
 
+    /// Opens DIR for setup, also beside a running serve, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn at(path: &Path) -> Result<DataDir, Failure> {
+        let cannot = |e: std::io::Error| Failure::usage(format!("use the data directory {}: {e}", path.display()));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
+        Ok(DataDir { path: path.to_owned(), _lock: None })
+    }
+
+    /// Whether there is a table.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.path.join("vesper.db").is_file()
+    }
+
+    /// Copies the data key to a new file, readable by its owner only.
+    ///
+    /// # Errors
+    /// When the file exists, or cannot be written.
+    pub fn copy_key(&self, copy: &Path) -> Result<(), Failure> {
+        let cannot = |e: std::io::Error| Failure::usage(format!("copy the data key to {}: {e}", copy.display()));
+        let text = fs::read(self.path.join("key")).map_err(cannot)?;
+        let mut out = OpenOptions::new().create_new(true).write(true).mode(0o600).open(copy).map_err(cannot)?;
+        out.write_all(&text).and_then(|()| out.sync_all()).map_err(cannot)
+    }
+
     /// Looks into DIR beside a running serve.
     ///
     /// # Errors
@@ -75,6 +102,15 @@ impl DataDir {
         if !file.exists() {
             self.make_key(&file).map_err(|e| self.problem("make the data key in", &e))?;
         }
+        self.existing_key()
+    }
+
+    /// The same, and none is made.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be read, or others may read it.
+    pub fn existing_key(&self) -> Result<DataKey, Failure> {
+        let file = self.path.join("key");
         let mut text = String::new();
         let mut opened = File::open(&file).map_err(|e| self.problem("read the data key of", &e))?;
         opened.read_to_string(&mut text).map_err(|e| self.problem("read the data key of", &e))?;

@@ -4,6 +4,7 @@ mod control;
 pub mod data_dir;
 pub mod http;
 
+use crate::secrets::SecretsFile;
 use crate::stack::Stack;
 use crate::stack::build::{Parts, build, remember_clock, remembered_clock, store_on};
 use crate::stack::host::LocalHost;
@@ -34,7 +35,8 @@ const STOP_S: u64 = 25;
 pub fn run(args: &cli::Serve) -> Result<(), Failure> {
     log_to_stderr();
     let settings = read_settings(&args.config, Need::Serve)?;
-    let secrets = Secrets::from_lookup(|name| std::env::var(name).ok(), &settings).map_err(|e| Failure::usage(e.to_string()))?;
+    let file = SecretsFile::of(&args.data)?;
+    let secrets = Secrets::from_lookup(|name| file.lookup(name), &settings).map_err(|e| Failure::usage(e.to_string()))?;
     if args.test_clock.is_some() && !args.listen.ip().is_loopback() {
         return Err(Failure::usage("--test-clock works on loopback only: use --listen 127.0.0.1:PORT"));
     }

@@ -61,6 +61,12 @@ pub fn store_on(engine: &Engine, key: DataKey) -> Store {
     Store::new(Table::new(client_on(engine.http_client()), TABLE.to_owned()), key)
 }
 
+/// The table of durable messages on an engine.
+#[must_use]
+pub fn queue_table_on(engine: &Engine) -> Table {
+    Table::new(client_on(engine.http_client()), QUEUES.to_owned())
+}
+
 /// Puts the bundle together.
 ///
 /// # Errors
@@ -119,19 +125,29 @@ pub async fn build_on(table: &(dyn Fn(&str) -> Table + Sync), parts: Parts) -> R
     Ok(Stack::new(Arc::new(app), queues, parts.host))
 }
 
+/// The small fact that holds the first start in live mode.
+const GO_LIVE: &str = "go_live";
+
+/// When the practice went live, where the settings do not say it: the first start in live mode. None before it.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn stored_go_live(store: &Store) -> Result<Option<Timestamp>, Failed> {
+    Ok(store.meta::<Timestamp>(GO_LIVE).await?.map(|r| r.item))
+}
+
 /// When the practice goes live: as set; else the first start in live mode, which is stored. In shadow mode everything is decided.
 async fn go_live(store: &Store, settings: &Settings, now: Timestamp) -> Result<Timestamp, Failed> {
-    const NAME: &str = "go_live";
     if let Some(set) = settings.practice.go_live {
         return Ok(set);
     }
     if settings.practice.mode == Mode::Shadow {
         return Ok(Timestamp::MIN);
     }
-    if let Some(stored) = store.meta::<Timestamp>(NAME).await? {
-        return Ok(stored.item);
+    if let Some(stored) = stored_go_live(store).await? {
+        return Ok(stored);
     }
-    store.set_meta(NAME, &now, 0).await?;
+    store.set_meta(GO_LIVE, &now, 0).await?;
     Ok(now)
 }
 

@@ -21,6 +21,14 @@ pub const RECEIVES_MAX: u32 = 5;
 /// A message that failed comes again after so long, in seconds, times the receives.
 const AGAIN_S: i64 = 2;
 
+/// How many durable messages stand in the table. Reads only, also beside a running serve.
+///
+/// # Errors
+/// When the file cannot be read.
+pub async fn left(table: &Table) -> Result<usize, StoreError> {
+    Ok(table.query(PARTITION, "").await?.len())
+}
+
 /// A message on its way.
 #[derive(Clone, Debug)]
 pub struct Message {

@@ -2,6 +2,7 @@
 //!
 //! Must not: know an update, a void or a delete of an entry; Vesper has no reason to make one.
 
+use super::consent::CONSENT_PATH;
 use super::query::{Entity, Field, Query};
 use super::wire::{NewEntry, NewTransfer, deleted, time};
 use super::{JournalEntry, Line, Made, QuickBooks, Transfer, minor_of, query, scripted_fault};
@@ -26,8 +27,10 @@ impl System for QuickBooks {
     const ORIGIN: &'static str = "https://quickbooks.standin.invalid";
 
     fn answer(&mut self, desk: &mut Desk, call: &Call) -> HttpResponse {
-        if call.path() == TOKEN_PATH && call.method == "POST" {
-            return self.token(desk, call);
+        match (call.method.as_str(), call.path().as_str()) {
+            ("POST", TOKEN_PATH) => return self.token(desk, call),
+            ("GET", CONSENT_PATH) => return self.consent_page(desk, call),
+            _ => {}
         }
         self.route(desk, call).unwrap_or_else(|fault| fault)
     }
@@ -65,11 +68,16 @@ impl QuickBooks {
         }
         let form = call.form();
         let given = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-        if given("grant_type") != Some("refresh_token") || !call.says("application/x-www-form-urlencoded") {
-            desk.refuse(call, "not a form with grant_type=refresh_token");
-            return answer(400, &json!({"error": "unsupported_grant_type"}));
-        }
-        let (status, mut body) = self.refresh(desk.now(), given("refresh_token").unwrap_or_default());
+        let (status, mut body) = match given("grant_type").filter(|_| call.says("application/x-www-form-urlencoded")) {
+            Some("refresh_token") => self.refresh(desk.now(), given("refresh_token").unwrap_or_default()),
+            Some("authorization_code") => {
+                self.exchange(desk, given("code").unwrap_or_default(), given("redirect_uri").unwrap_or_default())
+            }
+            _ => {
+                desk.refuse(call, "not a form with grant_type=refresh_token or authorization_code");
+                return answer(400, &json!({"error": "unsupported_grant_type"}));
+            }
+        };
         if status == 200 && call.header("x-include-refresh-token-hard-expires-in") == Some("true") {
             crate::patch(&mut body, json!({"x_refresh_token_hard_expires_in": 157_680_000}));
         }

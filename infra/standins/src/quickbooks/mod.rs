@@ -5,6 +5,7 @@
 //! Must not: let an unbalanced entry in, or touch a float.
 
 mod amount;
+mod consent;
 mod http;
 mod query;
 mod wire;
@@ -108,6 +109,7 @@ struct Account {
     name: String,
     account_type: String,
     active: bool,
+    currency: String,
 }
 
 /// What a requestid was answered with.
@@ -128,6 +130,7 @@ pub struct QuickBooks {
     dead_refresh: HashSet<String>,
     access: HashMap<String, Timestamp>,
     refreshes: Vec<&'static str>,
+    consent: consent::Consent,
     accounts: Vec<Account>,
     entries: Vec<JournalEntry>,
     transfers: Vec<Transfer>,
@@ -166,6 +169,7 @@ impl QuickBooks {
             name: name.to_owned(),
             account_type: account_type.to_owned(),
             active: true,
+            currency: "USD".to_owned(),
         };
         QuickBooks {
             realm: realm.to_owned(),
@@ -177,6 +181,7 @@ impl QuickBooks {
             dead_refresh: HashSet::new(),
             access: HashMap::new(),
             refreshes: Vec::new(),
+            consent: consent::Consent::default(),
             accounts: ACCOUNTS.map(account).to_vec(),
             entries: Vec::new(),
             transfers: Vec::new(),
@@ -240,15 +245,19 @@ impl QuickBooks {
             self.dead_refresh.insert(given.to_owned());
             self.refresh_token = Some(format!("RT1-standin-{n}"));
         }
+        self.refreshes.push("ok");
+        (200, self.pair(now, n))
+    }
+
+    /// A new access token beside the refresh token that is good now.
+    fn pair(&mut self, now: Timestamp, n: u64) -> Value {
         let token = format!("AT-standin-{n}");
         let until = now.saturating_add(SignedDuration::from_secs(ACCESS_LIFE_S)).unwrap_or(Timestamp::MAX);
         self.access.insert(token.clone(), until);
-        self.refreshes.push("ok");
-        let body = json!({
+        json!({
             "token_type": "bearer", "access_token": token, "expires_in": ACCESS_LIFE_S, "refresh_token": self.refresh_token,
             "x_refresh_token_expires_in": 8_640_000,
-        });
-        (200, body)
+        })
     }
 }
 
@@ -329,7 +338,7 @@ impl QuickBooksStandin {
         self.with(|q, _| {
             q.accounts.retain(|a| a.id != id);
             let (id, name, account_type) = (id.to_owned(), name.to_owned(), account_type.to_owned());
-            q.accounts.push(Account { id, name, account_type, active: true });
+            q.accounts.push(Account { id, name, account_type, active: true, currency: "USD".to_owned() });
         });
     }
 
@@ -338,6 +347,15 @@ impl QuickBooksStandin {
         self.with(|q, _| {
             for account in q.accounts.iter_mut().filter(|a| a.id == account_id) {
                 account.active = false;
+            }
+        });
+    }
+
+    /// The currency of an account.
+    pub fn set_account_currency(&self, account_id: &str, currency: &str) {
+        self.with(|q, _| {
+            for account in q.accounts.iter_mut().filter(|a| a.id == account_id) {
+                account.currency = currency.to_owned();
             }
         });
     }

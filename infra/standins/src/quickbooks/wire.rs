@@ -214,7 +214,7 @@ impl Account {
             account_type: &self.account_type,
             current_balance: number(balance_minor),
             current_balance_with_sub_accounts: number(balance_minor),
-            currency_ref: json!({"value": "USD", "name": "United States Dollar"}),
+            currency_ref: json!({"value": self.currency, "name": self.currency}),
             sync_token: "0",
             domain: "QBO",
             sparse: false,

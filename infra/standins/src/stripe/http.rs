@@ -1,4 +1,5 @@
-//! The routes of the stand-in: keys, idempotency, reads, and the one write that Vesper makes, the confirm.
+//! The routes of the stand-in: keys, rights, idempotency, reads, and the writes that Vesper makes: the confirm, and setup's of the
+//! webhook endpoint.
 //!
 //! Must not: answer a call that Vesper has no reason to make; such a call is refused and noted.
 
@@ -60,6 +61,8 @@ impl System for Stripe {
         if reply.header("request-id").is_none() {
             reply.headers.push(("request-id".to_owned(), format!("req_standin{:08}", desk.count())));
         }
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&desk.now());
+        reply.headers.extend(date.ok().map(|date| ("date".to_owned(), date)));
         reply
     }
 }
@@ -117,6 +120,9 @@ impl Stripe {
         }
         if call.header("stripe-version").is_none() {
             desk.refuse(call, "no Stripe-Version");
+        }
+        if let Some(right) = self.missing_right(call) {
+            return Err(self.no_right(desk, right));
         }
         let Some(key) = idempotency_key(call) else {
             return self.route(desk, call);
@@ -178,6 +184,13 @@ impl Stripe {
             }
             ("GET", ["v1", kind, id]) if KINDS.iter().any(|(k, ..)| k == kind) => self.read(desk, call, kind, id),
             ("POST", ["v1", "payment_intents", id, "confirm"]) => self.confirm(desk, call, id),
+            ("POST", ["v1", "webhook_endpoints"]) => self.make_endpoint(desk, call),
+            ("POST", ["v1", "webhook_endpoints", id]) => self.change_endpoint(desk, call, id),
+            // Without parameters it refunds nothing: only a key's rights are asked so.
+            ("POST", ["v1", "refunds"]) if call.body.is_empty() && call.query.is_empty() => {
+                let message = "One of the following params should be provided for this request: payment_intent or charge.";
+                Err(self.error(desk, 400, message, &Value::Null))
+            }
             _ => {
                 desk.refuse(call, "no such call in this stand-in (a write that Vesper has no reason to make?)");
                 Err(self.error(desk, 404, &format!("Unrecognized request URL ({}: {})", call.method, call.path()), &Value::Null))

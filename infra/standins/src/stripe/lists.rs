@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use vesper_adapters::http::HttpResponse;
 
 /// The kinds of objects, by the path they are read at: the prefix of their ids, and the filters of their list.
-pub(super) const KINDS: [(&str, &str, &[&str]); 11] = [
+pub(super) const KINDS: [(&str, &str, &[&str]); 12] = [
     ("payment_intents", "pi", &["customer", "created"]),
     ("charges", "ch", &["customer", "payment_intent", "created", "transfer_group"]),
     ("refunds", "re", &["charge", "payment_intent", "created"]),
@@ -20,6 +20,7 @@ pub(super) const KINDS: [(&str, &str, &[&str]); 11] = [
     ("disputes", "du", &["charge", "payment_intent", "created"]),
     ("checkout/sessions", "cs", &["customer", "payment_intent", "status", "subscription", "created"]),
     ("invoice_payments", "inpay", &["invoice", "payment", "status", "created"]),
+    ("webhook_endpoints", "we", &[]),
 ];
 
 /// What every list takes.

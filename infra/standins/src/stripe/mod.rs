@@ -5,6 +5,7 @@
 //! Must not: charge without a script or a call that says so, or put anything into a list that was not built by
 //! [`world`] or by a request.
 
+mod endpoints;
 mod http;
 mod lists;
 mod outcome;
@@ -16,7 +17,7 @@ pub use world::{NewPayment, NewPayout};
 use crate::{Standin, hmac_hex, int_of, patch, text_of};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use vesper_adapters::http::HttpResponse;
 
 /// The stand-in of Stripe.
@@ -100,6 +101,8 @@ impl Templates {
 /// The state of the stand-in.
 pub struct Stripe {
     key: String,
+    /// The rights that the key does not have.
+    forbidden: BTreeSet<String>,
     livemode: bool,
     objects: HashMap<String, Object>,
     by_prefix: HashMap<&'static str, Vec<String>>,
@@ -126,6 +129,7 @@ impl Stripe {
     fn new(key: &str, livemode: bool) -> Stripe {
         Stripe {
             key: key.to_owned(),
+            forbidden: BTreeSet::new(),
             livemode,
             objects: HashMap::new(),
             by_prefix: HashMap::new(),

@@ -2,6 +2,10 @@
 //!
 //! Must not: take HTTP 200 for success, send a draft that does not balance, or put anything personal into a URL.
 
+mod company;
+
+pub use company::{AccountListed, Company};
+
 use super::{
     DOC_NUMBER_MAX, EntryDraft, TransferDraft,
     faults::{self, Call},

@@ -5,12 +5,13 @@
 //! is ever edited, voided or deleted there.
 
 mod client;
+pub mod consent;
 mod faults;
 pub mod oauth;
 pub mod pacing;
 mod wire;
 
-pub use client::{AccountNow, Booked, FoundEntry, FoundTransfer, QuickBooksClient};
+pub use client::{AccountListed, AccountNow, Booked, Company, FoundEntry, FoundTransfer, QuickBooksClient};
 
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};

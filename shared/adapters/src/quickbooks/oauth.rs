@@ -83,10 +83,24 @@ pub async fn refresh(
     client_secret: &Secret,
     refresh_token: &Secret,
 ) -> Result<TokenPair, RefreshError> {
-    let basic = STANDARD.encode(format!("{}:{}", client_id.expose(), client_secret.expose()));
-    // One expression: a serializer that lives across the call would bind it to one thread.
     let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
-    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    ask(transport, ATTEMPTED, token_url, [client_id, client_secret], &form(&fields)).await
+}
+
+/// The fields as a form, whole before anything is awaited: a serializer that lives across a call would bind it to one thread.
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
+/// One call of the token endpoint with the client's id and secret.
+pub(super) async fn ask(
+    transport: &dyn Transport,
+    attempted: &str,
+    token_url: &str,
+    [client_id, client_secret]: [&Secret; 2],
+    form: &str,
+) -> Result<TokenPair, RefreshError> {
+    let basic = STANDARD.encode(format!("{}:{}", client_id.expose(), client_secret.expose()));
     let headers = [
         ("accept", "application/json".to_owned()),
         ("authorization", format!("Basic {basic}")),
@@ -97,29 +111,29 @@ pub async fn refresh(
         method: Method::POST,
         url: token_url.to_owned(),
         headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-        body: form.into(),
+        body: form.to_owned().into(),
     };
     match transport.send(request).await {
-        Ok(answer) => pair_of(&answer),
+        Ok(answer) => pair_of(attempted, &answer),
         Err(e @ TransportError::NotSent) => {
-            Err(RefreshError::Transient(failed(ATTEMPTED, Class::Transient, e.to_string(), None)))
+            Err(RefreshError::Transient(failed(attempted, Class::Transient, e.to_string(), None)))
         }
-        Err(e @ TransportError::OutcomeUnknown) => Err(unknown(e.to_string())),
+        Err(e @ TransportError::OutcomeUnknown) => Err(unknown(attempted, e.to_string())),
     }
 }
 
-fn unknown(detail: String) -> RefreshError {
-    RefreshError::OutcomeUnknown(failed(ATTEMPTED, Class::OutcomeUnknown, detail, None))
+fn unknown(attempted: &str, detail: String) -> RefreshError {
+    RefreshError::OutcomeUnknown(failed(attempted, Class::OutcomeUnknown, detail, None))
 }
 
-fn pair_of(answer: &HttpResponse) -> Result<TokenPair, RefreshError> {
+fn pair_of(attempted: &str, answer: &HttpResponse) -> Result<TokenPair, RefreshError> {
     let said = || serde_json::from_slice(&answer.body).ok().map(|r: RefusalIn| r.error);
-    let nothing_done = |class| Err(RefreshError::Transient(failed(ATTEMPTED, class, detail(answer, None), None)));
+    let nothing_done = |class| Err(RefreshError::Transient(failed(attempted, class, detail(answer, None), None)));
     match answer.status {
         200..=299 => {
             let pair = serde_json::from_slice(&answer.body).ok().filter(|p: &PairIn| !p.access_token.is_empty());
             let pair = pair.filter(|p| !p.refresh_token.is_empty());
-            let pair = pair.ok_or_else(|| unknown(format!("{}, no token pair", detail(answer, None))))?;
+            let pair = pair.ok_or_else(|| unknown(attempted, format!("{}, no token pair", detail(answer, None))))?;
             let ends = [pair.x_refresh_token_expires_in, pair.x_refresh_token_hard_expires_in];
             Ok(TokenPair {
                 access: Secret::new(pair.access_token),
@@ -135,7 +149,7 @@ fn pair_of(answer: &HttpResponse) -> Result<TokenPair, RefreshError> {
             _ if answer.status == 401 => Err(RefreshError::InvalidClient),
             _ => nothing_done(Class::Rejected),
         },
-        _ => Err(unknown(detail(answer, None))),
+        _ => Err(unknown(attempted, detail(answer, None))),
     }
 }
 
@@ -210,6 +224,31 @@ impl TokenState {
         }
     }
 
+    /// A connection that a person has just consented to: it replaces what is stored, whatever state that was in.
+    #[must_use]
+    pub fn consented(stored: Option<&Self>, pair: &TokenPair, now: Timestamp) -> Self {
+        let mut new = Self::started_with(&pair.refresh);
+        let mut earlier = stored.map(|s| s.earlier_sha256.clone()).unwrap_or_default();
+        earlier.extend(stored.map(|s| s.started_with_sha256.clone()));
+        earlier.retain(|sha| *sha != new.started_with_sha256);
+        new.earlier_sha256 = earlier.split_off(earlier.len().saturating_sub(EARLIER_MAX));
+        after_refresh(new, &Ok(pair.clone()), now)
+    }
+
+    /// The access token, while it is good for a call that starts now.
+    #[must_use]
+    pub fn usable(&self, now: Timestamp) -> Option<Secret> {
+        let lives = !self.access.is_empty() && self.access_expires_at > now && !self.disconnected;
+        lives.then(|| Secret::new(self.access.as_str()))
+    }
+
+    /// Whether this connection, or one that it replaced, started with this secret.
+    #[must_use]
+    pub fn knows(&self, env_refresh: &Secret) -> bool {
+        let sha = sha256_hex(env_refresh);
+        self.started_with_sha256 == sha || self.earlier_sha256.contains(&sha)
+    }
+
     /// Forgets `access` because QuickBooks refused it (401), unless a newer one stands here already.
     #[must_use]
     pub fn without_refused(mut self, access: &Secret) -> Self {
@@ -221,6 +260,9 @@ impl TokenState {
 
     /// The connection of a new secret in the settings, where there is one (contracts/settings.md, Secrets).
     fn reconnected(&self, env_refresh: &Secret) -> Option<Self> {
+        if env_refresh.expose().is_empty() {
+            return None; // No secret is no new secret.
+        }
         let new = Self::started_with(env_refresh);
         // A replaced secret comes back only once nothing else works: else it is a process with old settings.
         let replaced = self.earlier_sha256.contains(&new.started_with_sha256) && !self.disconnected;
@@ -361,7 +403,7 @@ mod tests {
     }
 
     fn no_answer() -> Result<TokenPair, RefreshError> {
-        Err(unknown("no answer".into()))
+        Err(unknown(ATTEMPTED, "no answer".into()))
     }
 
     fn taken(step: TokenStep) -> TokenState {
@@ -551,5 +593,26 @@ mod tests {
         assert!(!shown.contains("AT-1") && !shown.contains("RT1"), "{shown}");
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<TokenState>(&text).unwrap(), state);
+    }
+    #[test]
+    fn a_consent_replaces_whatever_is_stored_and_the_old_secret_does_not_come_back() {
+        let pair = |refresh: &str| TokenPair {
+            access: Secret::new("AT"),
+            refresh: Secret::new(refresh),
+            access_expires_in_s: 3600,
+            refresh_expires_in_s: None,
+        };
+        let lost = TokenState { disconnected: true, ..TokenState::started_with(&env()) };
+        for stored in [None, Some(&lost)] {
+            let new = TokenState::consented(stored, &pair("RT-2"), at(0));
+            assert_eq!((new.refresh.as_str(), new.disconnected, new.refreshing, new.lease.clone()), ("RT-2", false, false, None));
+            assert_eq!(new.usable(at(3599)), Some(Secret::new("AT")));
+            assert_eq!(new.usable(at(3600)), None);
+            assert!(new.knows(&Secret::new("RT-2")) && new.knows(&env()) == stored.is_some());
+            // The process that still has the first secret, and one that has none, use the new connection.
+            for secret in [env(), Secret::new("")].into_iter().filter(|s| stored.is_some() || s.expose().is_empty()) {
+                assert_eq!(next_step(Some(&new), &secret, at(0), "me"), TokenStep::Use(Secret::new("AT")));
+            }
+        }
     }
 }

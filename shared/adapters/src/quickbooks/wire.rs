@@ -3,6 +3,8 @@
 //! Must not: touch a float (amounts are read and written as text), or carry anything into QuickBooks but account ids,
 //! amounts, dates and our own random ids.
 
+pub(super) mod company;
+
 use super::{EntryDraft, TransferDraft};
 use bytes::Bytes;
 use jiff::civil::Date;

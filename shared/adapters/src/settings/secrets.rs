@@ -77,6 +77,13 @@ impl Secrets {
     /// # Errors
     /// Every secret that is missing or blank or has a blank entry, by name and with the remedy; and a Stripe key of the other mode.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>, settings: &Settings) -> Result<Secrets, SettingsErrors> {
+        let (secrets, errors) = Self::found(lookup, settings);
+        if errors.0.is_empty() { Ok(secrets) } else { Err(errors) }
+    }
+
+    /// The same for who goes on with what there is: a secret that is missing or wrong is blank, a list of them empty, and the
+    /// errors say why.
+    pub fn found(lookup: impl Fn(&str) -> Option<String>, settings: &Settings) -> (Secrets, SettingsErrors) {
         let mut from = Lookup { lookup, errors: Vec::new() };
         let stripe_api_key = from.one("STRIPE_API_KEY", "the restricted key of Stripe, rk_live_...");
         check_mode(&stripe_api_key, settings, &mut from.errors);
@@ -96,10 +103,8 @@ impl Secrets {
             }),
             Books::None => None,
         };
-        if !from.errors.is_empty() {
-            return Err(SettingsErrors(from.errors));
-        }
-        Ok(Secrets { stripe_api_key, stripe_webhook_secrets, ehr_bridge_secrets, quickbooks })
+        let secrets = Secrets { stripe_api_key, stripe_webhook_secrets, ehr_bridge_secrets, quickbooks };
+        (secrets, SettingsErrors(from.errors))
     }
 }
 

@@ -3,7 +3,9 @@
 //! Must not: put an e-mail into a URL, put anything of a body into an error but codes and ids, or repeat a call by itself:
 //! whoever holds the effect decides when to try again.
 
+mod endpoints;
 mod payouts;
+mod rights;
 
 use super::json::{Problem, word};
 use super::wire::Projection;
@@ -19,7 +21,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use vesper_core::event::{Failure, Refund};
 use vesper_core::ids::{ChargeId, CustomerId, PaymentId};
 
+pub use endpoints::{EndpointChange, NewEndpoint, WebhookEndpoint};
 pub use payouts::PayoutRowsPage;
+pub use rights::{Balance, FailedTry, RIGHTS, Right};
 
 pub use super::wire::answers::{ChargeNow, CustomerNow, CustomersPage, PaymentIntentNow, PaymentMethodNow};
 

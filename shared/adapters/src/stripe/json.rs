@@ -100,6 +100,13 @@ impl<'a> Obj<'a> {
         (!text.trim().is_empty()).then(|| word(text.trim()))
     }
 
+    /// A list of a vendor's words, see [`word`]; `*` stays.
+    pub(super) fn words(&self, field: &'static str) -> Result<Vec<String>, Problem> {
+        let value = self.raw(field).ok_or(Problem::new(field, "is missing"))?;
+        let items: Vec<String> = serde_json::from_str(value.get()).map_err(|_| Problem::new(field, "is no list of texts"))?;
+        Ok(items.into_iter().map(|text| if text == "*" { text } else { word(&text) }).collect())
+    }
+
     /// A boolean; None for anything else.
     pub(super) fn flag(&self, field: &str) -> Option<bool> {
         match self.raw(field)?.get() {

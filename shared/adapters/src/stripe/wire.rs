@@ -5,7 +5,11 @@
 //! what is not copied here by name does not leave.
 
 pub(super) mod answers;
+pub(super) mod endpoints;
 pub(super) mod payouts;
+mod types;
+
+pub use types::EVENT_TYPES;
 
 use super::json::{AnyId, Obj, Problem, word};
 use crate::personal::EmailHasher;
@@ -106,6 +110,9 @@ pub fn project(body: &[u8], p: &Projection) -> Result<Incoming, BadBody> {
 
 /// What an event of this type says about this object.
 fn what(event_type: &str, object: &Obj<'_>, previous: Option<&Obj<'_>>, p: &Projection) -> Result<What, Problem> {
+    if !EVENT_TYPES.contains(&event_type) {
+        return Ok(other(event_type));
+    }
     Ok(match event_type {
         "payment_intent.succeeded" => What::PaymentSucceeded(success_from_payment_intent(object, p)?),
         "payment_intent.payment_failed" => {
