@@ -2,7 +2,10 @@
 //!
 //! Must not: move anything that is not client credit; that is `move_allocations`.
 
-use super::{Answered, Doing, Money, Tried, amount_text, payable, refuse, shown, still_shown};
+use super::corrections::{shown, still_shown};
+use super::doing::Doing;
+use super::money::{Money, amount_text, payable};
+use super::{Answered, Tried, refuse};
 use crate::app::App;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use std::collections::BTreeSet;
