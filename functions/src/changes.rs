@@ -6,6 +6,7 @@
 use crate::app::App;
 use crate::failure::Unfinished;
 use crate::task::Task;
+use crate::worklist;
 use jiff::{Timestamp, civil::Date};
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_adapters::dynamo::item::{Read, Stored as _, Unit};
@@ -157,6 +158,10 @@ impl<'a> Changes<'a> {
             effect: Effect::new(id, EffectKind::WriteBack, payment.id().as_str(), shadow, self.now),
             worklist: row.item.worklist,
         };
+        let mut reversal = reversal;
+        if row.item.is_worklist_item() {
+            worklist::cancel_both(&mut row.item, &mut reversal);
+        }
         if !shadow && !reversal.worklist {
             self.woken.push(Task::WriteBackV1 { row: RowRef::of(&reversal) });
         }

@@ -24,6 +24,7 @@ pub mod task;
 #[cfg(test)]
 pub mod testing;
 pub mod work;
+mod worklist;
 pub mod write_back;
 
 /// A domain event, for the practice's own rules: ids and amounts only. Until the bus is there it is a line in the log.

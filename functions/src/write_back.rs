@@ -1,5 +1,6 @@
 //! write-back: records an allocation in the EHR, or takes a part of one back. Idempotent by its row; whoever takes over a call
-//! whose outcome is unknown asks the EHR by reference first.
+//! whose outcome is unknown asks the EHR by reference first. What the bridge cannot write by its own word (its capabilities), and
+//! everything with `ehr.kind = "files"`, is handed over to a person (`worklist`) instead of being tried.
 //!
 //! Must not: decide, or write anything on the payer portion.
 
@@ -7,12 +8,12 @@ use crate::app::{App, Held};
 use crate::changes::{Ask, Changes};
 use crate::failure::Unfinished;
 use crate::task::Task;
-use crate::{dead_letters, pause};
+use crate::{dead_letters, pause, worklist};
 use jiff::Timestamp;
 use vesper_adapters::dynamo::item::{Read, Stored};
 use vesper_adapters::dynamo::model::{BackReason, StoredAllocation, StoredReversal};
 use vesper_adapters::dynamo::store::{RowRef, WriteBack};
-use vesper_adapters::ehr::{BridgeClient, NewPayment, NewReversal, ReversalReason, WriteMethod};
+use vesper_adapters::ehr::{BridgeClient, Capabilities, NewPayment, NewReversal, ReversalReason, WriteMethod};
 use vesper_adapters::error::{CallError, Class};
 use vesper_core::credit;
 use vesper_core::effect::{BACKOFF_MAX_S, Begin, Effect, EffectState, Failure};
@@ -62,10 +63,9 @@ impl Writes for StoredReversal {
 /// # Errors
 /// When the store or a queue does not answer; the EHR's failures are written into the row.
 pub async fn write(app: &App, place: &RowRef) -> Result<(), Unfinished> {
-    let Some(bridge) = &app.ehr.bridge else { return Ok(()) };
     let outcome = match app.store.write_back(place).await? {
-        Some(WriteBack::Allocation(read)) => record(app, bridge, read).await,
-        Some(WriteBack::Reversal(read)) => reverse(app, bridge, read).await,
+        Some(WriteBack::Allocation(read)) => record(app, read).await,
+        Some(WriteBack::Reversal(read)) => reverse(app, read).await,
         None => Ok(()),
     };
     match outcome {
@@ -107,9 +107,10 @@ async fn calling<T: Writes>(app: &App, read: &mut Read<T>) -> Result<(), Unfinis
 
 // -------------------------------------------------------------------- recording
 
-async fn record(app: &App, bridge: &BridgeClient, mut read: Read<StoredAllocation>) -> Result<(), Unfinished> {
+async fn record(app: &App, mut read: Read<StoredAllocation>) -> Result<(), Unfinished> {
     let held = Held::new(app);
     let Some(ask_first) = begin(app, &held, &mut read).await? else { return Ok(()) };
+    let Some(bridge) = &app.ehr.bridge else { return worklist::hand_over_payment(app, read, ask_first).await };
     let amount = to_write(app, &read.item).await?;
     if !amount.is_positive() {
         return recorded(app, read, None).await;
@@ -125,6 +126,11 @@ async fn record(app: &App, bridge: &BridgeClient, mut read: Read<StoredAllocatio
             Err(e) => return could_not_ask(app, read, &e).await,
         }
     }
+    match bridge.capabilities_lately(app.now().as_second(), app.host.real_unix_s()).await {
+        Ok(can) if can.writes_payments => {}
+        Ok(_) => return worklist::hand_over_payment(app, read, false).await,
+        Err(e) => return could_not_ask(app, read, &e).await,
+    }
     calling(app, &mut read).await?;
     let allocation = &read.item.allocation;
     let new = NewPayment {
@@ -137,8 +143,20 @@ async fn record(app: &App, bridge: &BridgeClient, mut read: Read<StoredAllocatio
     };
     match bridge.post_payment(&new, app.host.real_unix_s()).await {
         Ok(payment) => recorded(app, read, Some(&payment)).await,
+        Err(e) if cannot_any_more(app, bridge, &e, |can| can.writes_payments).await => {
+            worklist::hand_over_payment(app, read, false).await
+        }
         Err(e) => failed(app, read, &e).await,
     }
+}
+
+/// Whether a write was refused because the bridge stopped writing since it was asked last: then that is no refusal of this one.
+async fn cannot_any_more(app: &App, bridge: &BridgeClient, e: &CallError, writes: impl Fn(&Capabilities) -> bool) -> bool {
+    if failure_of(e) != Failure::Refused {
+        return false;
+    }
+    let now = bridge.capabilities_now(app.now().as_second(), app.host.real_unix_s()).await;
+    now.is_ok_and(|can| !writes(&can))
 }
 
 /// What is to be written: the allocation, less what an adjudication took off before it was written. What refunds took back and is
@@ -171,11 +189,14 @@ async fn recorded(app: &App, mut read: Read<StoredAllocation>, payment: Option<&
 
 // -------------------------------------------------------------------- taking back
 
-async fn reverse(app: &App, bridge: &BridgeClient, mut read: Read<StoredReversal>) -> Result<(), Unfinished> {
+async fn reverse(app: &App, mut read: Read<StoredReversal>) -> Result<(), Unfinished> {
     let held = Held::new(app);
     let Some(ask_first) = begin(app, &held, &mut read).await? else { return Ok(()) };
     let row = app.store.allocation(&read.item.client, &read.item.payment, read.item.n).await?;
     let Some(allocation) = row else { return reversed(app, read, "its allocation is gone").await };
+    if allocation.item.is_worklist_item() {
+        return worklist::cancel(app, allocation, read).await;
+    }
     let effect = allocation.item.effect.as_ref();
     if allocation.item.ehr_payment.is_none() && effect.is_some_and(Effect::is_waiting) {
         // Longer each time: the payment may wait for hours.
@@ -184,6 +205,7 @@ async fn reverse(app: &App, bridge: &BridgeClient, mut read: Read<StoredReversal
         read.item.effect.put_off(app.now(), wait_s, "the payment it takes back is not written yet");
         return later(app, read).await;
     }
+    let Some(bridge) = &app.ehr.bridge else { return worklist::hand_over_reversal(app, read, ask_first).await };
     let written = match written_id(app, bridge, &allocation.item).await {
         Ok(Some(id)) => id,
         Ok(None) => return reversed(app, read, "the payment was never written").await,
@@ -202,6 +224,11 @@ async fn reverse(app: &App, bridge: &BridgeClient, mut read: Read<StoredReversal
             Err(e) => return could_not_ask(app, read, &e).await,
         }
     }
+    match bridge.capabilities_lately(app.now().as_second(), app.host.real_unix_s()).await {
+        Ok(can) if can.reverses_payments => {}
+        Ok(_) => return worklist::hand_over_reversal(app, read, false).await,
+        Err(e) => return could_not_ask(app, read, &e).await,
+    }
     calling(app, &mut read).await?;
     let new = NewReversal {
         amount: read.item.amount,
@@ -215,6 +242,9 @@ async fn reverse(app: &App, bridge: &BridgeClient, mut read: Read<StoredReversal
     };
     match bridge.reverse(&written, &new, &read.item.reference, app.host.real_unix_s()).await {
         Ok(_) => reversed(app, read, "reversed").await,
+        Err(e) if cannot_any_more(app, bridge, &e, |can| can.reverses_payments).await => {
+            worklist::hand_over_reversal(app, read, false).await
+        }
         Err(e) => failed(app, read, &e).await,
     }
 }
@@ -282,13 +312,17 @@ async fn could_not_ask<T: Writes>(app: &App, mut read: Read<T>, e: &CallError) -
     after_failure(app, read, died, None).await
 }
 
-async fn failed<T: Writes>(app: &App, mut read: Read<T>, e: &CallError) -> Result<(), Unfinished> {
-    let failure = match e.class {
+fn failure_of(e: &CallError) -> Failure {
+    match e.class {
         Class::OutcomeUnknown => Failure::Unknown,
         Class::Throttled { retry_after_s } => Failure::Later { after_s: retry_after_s },
         Class::Transient | Class::Conflict | Class::Unauthorized => Failure::Later { after_s: None },
         Class::Rejected | Class::NotFound | Class::Bug => Failure::Refused,
-    };
+    }
+}
+
+async fn failed<T: Writes>(app: &App, mut read: Read<T>, e: &CallError) -> Result<(), Unfinished> {
+    let failure = failure_of(e);
     let refused = (failure == Failure::Refused).then(|| e.detail.clone());
     let now = app.now();
     let died = read.item.effect_mut().is_some_and(|effect| effect.fail(now, &failure, e.to_string()));

@@ -5,6 +5,7 @@ use super::records::{Rows, place_of};
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::Unfinished;
+use crate::worklist;
 use std::collections::BTreeMap;
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
@@ -94,6 +95,7 @@ async fn to_credit(
     let today = app.local_date(changes.now());
     let step = payment.excess_to_credit(row.item.n, amount, Dates { money: today, decision: today });
     row.item.allocation.reversed = row.item.allocation.reversed.plus(amount);
+    worklist::nothing_left(&mut row.item);
     changes.allocate(payment, &step);
     changes.audit("excess_to_credit", id.as_str(), &format!("{amount} of {}", row.item.allocation.invoice));
     Ok(true)

@@ -77,7 +77,7 @@ async fn first_look(app: &App, event: &Event, success: &Success) -> Result<(), U
 }
 
 /// The core's decision; for `unknown_client` with the invoices of the same amount to show.
-pub(super) async fn decided(app: &App, loaded: &Loaded, case: &Case<'_>) -> Result<Decision, Unfinished> {
+pub(crate) async fn decided(app: &App, loaded: &Loaded, case: &Case<'_>) -> Result<Decision, Unfinished> {
     let mut decision = decide(&loaded.world, case, &app.policy.matching);
     if let Some(question) = decision.question.as_mut().filter(|q| q.reason == Reason::UnknownClient) {
         let most = u32::try_from(ANSWERS_MAX).unwrap_or(u32::MAX);

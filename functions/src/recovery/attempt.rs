@@ -86,13 +86,15 @@ async fn once(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
         Verdict::NotNow(why) => release_and_wait(app, read, PROCESSING_S, why).await,
         Verdict::CannotRead(problem) => {
             tracing::warn!(payment.id = %payment, problem, "the guard could not read; nothing is charged");
-            release_and_wait(app, read, AGAIN_S, UNREAD).await
+            release_and_wait(app, read, AGAIN_S, &unread(&problem)).await
         }
     }
 }
 
-/// What is noted when the guard cannot read.
-const UNREAD: &str = "not charged: the guard could not read everything";
+/// What is noted when the guard cannot read; the problem names ids and a class only.
+fn unread(problem: &str) -> String {
+    format!("not charged, because not everything could be read: {problem}")
+}
 
 /// Takes what comes next on the ladder, and tells a person when nothing does.
 async fn turn(app: &App, mut read: Read<StoredRecovery>, next: NextRetry) -> Result<(), Unfinished> {
@@ -292,7 +294,7 @@ async fn repeat(app: &App, mut read: Read<StoredRecovery>, attempt: &Attempt) ->
         }
         Verdict::Stop(reason, why) => end(app, read, "never made", reason, &why).await,
         Verdict::NotNow(why) => wait(app, read, PROCESSING_S, why).await,
-        Verdict::CannotRead(_) => wait(app, read, AGAIN_S, UNREAD).await,
+        Verdict::CannotRead(problem) => wait(app, read, AGAIN_S, &unread(&problem)).await,
     }
 }
 

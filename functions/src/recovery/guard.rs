@@ -58,7 +58,11 @@ pub(super) fn clients_forbid(app: &App, world: &World, payer: Option<&ClientId>,
 /// Reads and asks the core.
 pub(super) async fn look(app: &App, recovery: &Recovery) -> Result<Verdict, Unfinished> {
     match facts_and_verdict(app, recovery).await {
-        Err(Unfinished::Call(e)) => Ok(Verdict::CannotRead(e.to_string())),
+        Err(Unfinished::Call(e)) => {
+            tracing::warn!(payment.id = %recovery.payment(), problem = %e, "the guard could not read");
+            // Without the status and the request's id: the same problem is one note in the log that a person reads.
+            Ok(Verdict::CannotRead(format!("{} at {}", e.attempted, e.system)))
+        }
         other => other,
     }
 }

@@ -18,7 +18,7 @@ use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use guard::{clients_forbid, would_pay};
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
-use vesper_adapters::dynamo::model::{RecoveryOf, StoredRecovery};
+use vesper_adapters::dynamo::model::{RecoveryOf, StoredFailure, StoredRecovery};
 use vesper_adapters::error::Class;
 use vesper_core::event::{Event, Failure};
 use vesper_core::ids::ClientId;
@@ -76,8 +76,9 @@ async fn is_blocked(app: &App, failure: &Failure) -> Result<bool, Unfinished> {
 async fn open(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinished> {
     let blocked = is_blocked(app, failure).await?;
     let decline = classify(failure, blocked);
+    let first = StoredFailure { failure: failure.clone(), blocked, at: event.created };
     if decline == Decline::Unknown {
-        return unknown_decline(app, failure).await;
+        return unknown_decline(app, first).await;
     }
     let mut recovery = Recovery::new(failure.clone(), event.created, blocked, Vec::new(), app.is_shadow());
     let loaded = app.store.load_for(&as_success(failure)).await?;
@@ -90,7 +91,7 @@ async fn open(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinis
         _ => not_ours(app, failure, &mut recovery).await?,
     };
     if recovery.invoices.is_empty() && forbidden.is_none() && barred.is_none() {
-        return only_a_review(app, failure, &decision).await;
+        return only_a_review(app, first, &decision).await;
     }
     let now = app.now();
     let tell = match (forbidden, barred) {
@@ -99,6 +100,7 @@ async fn open(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinis
         (None, None) => recovery.turn(recovery.next(&app.policy, now), now),
     };
     let mut changes = Changes::new(app, now);
+    changes.unit.put(&first);
     if let Some(customer) = recovery.customer().cloned() {
         changes.unit.put(&RecoveryOf { customer, payment: failure.payment.clone() });
     }
@@ -142,8 +144,10 @@ async fn not_ours(app: &App, failure: &Failure, recovery: &mut Recovery) -> Resu
 const DETACHED: &str = "the card is not attached to the customer any more";
 
 /// An unknown decline code: no recovery, a person is asked.
-async fn unknown_decline(app: &App, failure: &Failure) -> Result<(), Unfinished> {
+async fn unknown_decline(app: &App, first: StoredFailure) -> Result<(), Unfinished> {
+    let failure = &first.failure;
     let mut changes = Changes::new(app, app.now());
+    changes.unit.put(&first);
     let evidence = format!("the card was declined with a code that is not known: {}", code_of(failure));
     let question = Question::new(Reason::UnknownDecline, steps(None), evidence);
     changes.ask(Ask::about_payment(&failure.payment, question, "")).await?;
@@ -151,8 +155,10 @@ async fn unknown_decline(app: &App, failure: &Failure) -> Result<(), Unfinished>
 }
 
 /// Nothing says which invoices it would pay: no recovery, only the question.
-async fn only_a_review(app: &App, failure: &Failure, decision: &Decision) -> Result<(), Unfinished> {
+async fn only_a_review(app: &App, first: StoredFailure, decision: &Decision) -> Result<(), Unfinished> {
+    let failure = &first.failure;
     let mut changes = Changes::new(app, app.now());
+    changes.unit.put(&first);
     let evidence = format!("the card failed ({}) and is not tried again: {}", code_of(failure), decision.why);
     let question = Question::new(Reason::CardFailed, steps(None), evidence);
     changes.ask(Ask::about_payment(&failure.payment, question, "no invoices")).await?;
@@ -177,7 +183,7 @@ fn steps(stopped: Option<StopReason>) -> Vec<Answer> {
 }
 
 /// The next sensible step in words, for whoever opens the question.
-fn next_step(recovery: &Recovery) -> &'static str {
+pub(crate) fn next_step(recovery: &Recovery) -> &'static str {
     match recovery.stop_reason.filter(|_| recovery.state == RecoveryState::Stopped) {
         None => "next: the card was tried as often as is sensible; ask the client for another card",
         Some(StopReason::HardDecline) => "next: ask the client for another card; this one must not be tried again",

@@ -3,13 +3,16 @@
 //! Must not: decide (a person did), know HTML, or answer a question that changed since it was shown.
 
 mod again;
+mod by_hand;
 mod corrections;
 mod credit;
 mod doing;
 mod money;
 mod place;
+mod propose;
 mod reopened;
 
+pub use by_hand::mark_done;
 pub use corrections::{move_allocations, take_back};
 pub(in crate::review) use credit::from_credit;
 pub use credit::{apply_credit, credit_back};
@@ -46,6 +49,8 @@ pub enum Answered {
     UnknownInvoice,
     /// It cannot be done, and why, for the person who asked: ids and amounts only. Nothing was changed.
     Refused(String),
+    /// What was proposed does not fit any more, and why. No money was moved; this review has what fits now.
+    Proposed(ReviewId, String),
 }
 
 /// What one try came to: done, or what the person is told instead.
@@ -77,13 +82,33 @@ pub async fn answer(app: &App, who: &str, review: &ReviewId, version: u64, answe
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
             Ok(Err(told)) => {
                 // What does not fit may be what another answer did meanwhile.
-                let now = app.store.review(review).await?;
-                return Ok(if now.is_some_and(|r| r.rev == version) { told } else { Answered::Stale });
+                let now = app.store.review(review).await?.filter(|r| r.rev == version);
+                let Some(read) = now else { return Ok(Answered::Stale) };
+                match not_any_more(app, who, &read, &answer, told).await {
+                    Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
+                    other => return other,
+                }
             }
             done => return done.map(|_| Answered::Done),
         }
     }
     Err(Unfinished::Contended { subject: review.to_string() })
+}
+
+/// What a person is told of an answer that does not fit: of a proposal, what fits now.
+async fn not_any_more(
+    app: &App,
+    who: &str,
+    read: &Read<StoredReview>,
+    chosen: &Chosen,
+    told: Answered,
+) -> Result<Answered, Unfinished> {
+    let (Chosen::Offered(Answer::Apply(shares)), Answered::Refused(why)) = (chosen, &told) else { return Ok(told) };
+    if !read.item.review.question.answers.contains(&Answer::Apply(shares.clone())) {
+        return Ok(told);
+    }
+    let proposed = propose::again(app, who, read, why).await?;
+    Ok(proposed.map_or(told.clone(), |id| Answered::Proposed(id, why.clone())))
 }
 
 async fn try_answer(app: &App, who: &str, id: &ReviewId, version: u64, chosen: &Chosen) -> Tried {

@@ -3,10 +3,16 @@
 //! Must not: decide anything; a person does.
 
 pub mod answers;
+mod declines;
+mod failed;
+mod items;
+mod month;
 pub mod page;
 mod payouts;
 pub mod session;
 mod show;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_by_hand;
 mod words;

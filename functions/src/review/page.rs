@@ -3,10 +3,10 @@
 //!
 //! Must not: change anything itself (`answers` does), or put personal data into a URL, a title or a header.
 
-use super::answers::{Answered, Chosen, answer, apply_credit, credit_back, move_allocations, take_back};
-use super::payouts;
+use super::answers::{Answered, Chosen, answer, apply_credit, credit_back, mark_done, move_allocations, take_back};
 use super::session::{COOKIE, SESSION_S, Session, Sessions};
 use super::show::{self, Again, Message};
+use super::{failed, month, payouts};
 use crate::app::App;
 use crate::failure::Unfinished;
 use askama::Template;
@@ -175,8 +175,15 @@ async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<
         if method == "POST" {
             return Ok(PageResponse::not_found());
         }
-        let list = show::list(app, session.who, request.parameter("after").as_deref()).await?;
+        let (after, items_after) = (request.parameter("after"), request.parameter("items_after"));
+        let list = show::list(app, session.who, after.as_deref(), items_after.as_deref()).await?;
         return Ok(PageResponse::page(200, &list));
+    }
+    if (method, path) == ("GET", "/review/recoveries") {
+        return Ok(PageResponse::page(200, &failed::list(app, request.parameter("after").as_deref()).await?));
+    }
+    if (method, path) == ("GET", "/review/month") {
+        return Ok(PageResponse::page(200, &month::month(app, request.parameter("month").as_deref()).await?));
     }
     if let Some(id) = path.strip_prefix("/review/").and_then(|id| ReviewId::parse(id).ok()) {
         return if method == "POST" {
@@ -230,6 +237,8 @@ struct Fields {
     csrf: String,
     answer: String,
     invoice: String,
+    /// What was typed as the EHR's id of a worklist item, by its effect.
+    typed_ids: Vec<(String, String)>,
 }
 
 impl Fields {
@@ -244,7 +253,10 @@ impl Fields {
                 "csrf" => fields.csrf = value.into_owned(),
                 "answer" => fields.answer = value.into_owned(),
                 "invoice" => fields.invoice = value.trim().to_owned(),
-                _ => {}
+                name => {
+                    let effect = name.strip_prefix("ehr_payment:").filter(|_| !value.trim().is_empty());
+                    fields.typed_ids.extend(effect.map(|e| (e.to_owned(), value.trim().to_owned())));
+                }
             }
         }
         fields
@@ -271,7 +283,7 @@ impl Fields {
     }
 
     fn again(self, problem: impl Into<String>) -> Again {
-        Again { problem: Some(problem.into()), typed: self.invoice }
+        Again { problem: Some(problem.into()), typed: self.invoice, typed_ids: self.typed_ids }
     }
 }
 
@@ -300,9 +312,16 @@ async fn post_review(app: &App, session: &Session, id: &ReviewId, fields: Fields
         Answered::Done => Ok(PageResponse::see_other("/review")),
         Answered::Stale => Ok(PageResponse::stale()),
         Answered::UnknownInvoice => show_review(app, session, id, 422, fields.again(UNKNOWN_INVOICE)).await,
+        Answered::Proposed(id, why) => {
+            let again = fields.again(format!("{why}. What is proposed below fits what is open now; please choose again"));
+            show_review(app, session, &id, 409, again).await
+        }
         Answered::Refused(why) => show_review(app, session, id, 422, fields.again(why)).await,
     }
 }
+
+/// What the value of a worklist item's button begins with; its effect follows.
+const MARK_DONE: &str = "mark_done:";
 
 async fn get_payment(app: &App, session: &Session, id: &PaymentId) -> Result<PageResponse, Unfinished> {
     show_payment(app, session, id, 200, Again::default()).await
@@ -328,6 +347,16 @@ async fn post_payment(app: &App, session: &Session, id: &PaymentId, fields: Fiel
         return show_payment(app, session, id, 422, fields.again(why)).await;
     }
     let answered = match fields.answer.as_str() {
+        text if text.starts_with(MARK_DONE) => {
+            let effect = text.trim_start_matches(MARK_DONE);
+            // Enter in a field presses the first button of the form, which may be another item's.
+            if fields.typed_ids.iter().any(|(other, _)| other != effect) {
+                let why = "an id was typed for another item; press the button beside it";
+                return show_payment(app, session, id, 422, fields.again(why)).await;
+            }
+            let typed = fields.typed_ids.first().map(|(_, id)| id.as_str()).unwrap_or_default();
+            mark_done(app, session.who, id, version, effect, typed).await?
+        }
         "move" => move_allocations(app, session.who, id, version, &fields.invoice).await?,
         "take_back" => take_back(app, session.who, id, version).await?,
         "apply_credit" => apply_credit(app, session.who, id, version, &fields.invoice).await?,
@@ -338,6 +367,6 @@ async fn post_payment(app: &App, session: &Session, id: &PaymentId, fields: Fiel
         Answered::Done => Ok(PageResponse::see_other("/review")),
         Answered::Stale => Ok(PageResponse::stale()),
         Answered::UnknownInvoice => show_payment(app, session, id, 422, fields.again(UNKNOWN_INVOICE)).await,
-        Answered::Refused(why) => show_payment(app, session, id, 422, fields.again(why)).await,
+        Answered::Refused(why) | Answered::Proposed(_, why) => show_payment(app, session, id, 422, fields.again(why)).await,
     }
 }

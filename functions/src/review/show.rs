@@ -3,6 +3,8 @@
 //! Must not: change anything but the audit trail, which notes every look at personal data.
 
 use super::answers::from_credit;
+use super::failed::{self, Card};
+use super::items::{self, Item, ItemList};
 use super::words;
 use crate::app::App;
 use crate::changes::Changes;
@@ -55,6 +57,7 @@ struct ListRow {
 pub(super) struct ListPage {
     rows: Vec<ListRow>,
     more: Option<String>,
+    items: ItemList,
 }
 
 /// A name and what stands behind it.
@@ -95,6 +98,8 @@ pub(super) struct Again {
     pub problem: Option<String>,
     /// The field as it was sent.
     pub typed: String,
+    /// The EHR's ids that were typed for worklist items, by their effect.
+    pub typed_ids: Vec<(String, String)>,
 }
 
 /// One review.
@@ -139,6 +144,8 @@ pub(super) struct PaymentPage {
     why: Vec<String>,
     rivals: Vec<InvoiceLine>,
     tables: Vec<Table>,
+    card: Option<Card>,
+    items: Vec<Item>,
     reviews: Vec<ReviewLink>,
     /// Client credit that may be applied; empty where there is none.
     credit: String,
@@ -148,7 +155,7 @@ pub(super) struct PaymentPage {
 }
 
 /// The names that one page shows.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     app: &'a App,
     known: BTreeMap<ClientId, Option<String>>,
 }
@@ -159,7 +166,7 @@ impl<'a> Names<'a> {
     }
 
     /// Reads the names of these clients.
-    async fn read(&mut self, clients: impl IntoIterator<Item = ClientId>) -> Result<(), Unfinished> {
+    pub(super) async fn read(&mut self, clients: impl IntoIterator<Item = ClientId>) -> Result<(), Unfinished> {
         for client in clients {
             if !self.known.contains_key(&client) {
                 let read = self.app.store.client(&client).await?;
@@ -171,7 +178,7 @@ impl<'a> Names<'a> {
     }
 
     /// The name to show; the id where none is known.
-    fn of(&self, client: &ClientId) -> String {
+    pub(super) fn of(&self, client: &ClientId) -> String {
         self.known.get(client).cloned().flatten().unwrap_or_else(|| client.to_string())
     }
 
@@ -187,7 +194,7 @@ impl<'a> Names<'a> {
     }
 }
 
-fn date(app: &App, at: Timestamp) -> String {
+pub(super) fn date(app: &App, at: Timestamp) -> String {
     app.local_date(at).to_string()
 }
 
@@ -197,8 +204,8 @@ fn client_of(payment: &Payment) -> Option<ClientId> {
     share.map(|s| s.client.clone()).or_else(|| payment.decision.payer.clone())
 }
 
-/// The open reviews, oldest first; `after` is where an earlier page ended.
-pub(super) async fn list(app: &App, who: &str, after: Option<&str>) -> Result<ListPage, Unfinished> {
+/// The open reviews and worklist items, oldest first; `after` and `items_after` are where an earlier page ended.
+pub(super) async fn list(app: &App, who: &str, after: Option<&str>, items_after: Option<&str>) -> Result<ListPage, Unfinished> {
     let reviews = app.store.open_reviews(after, LIST_MAX).await?;
     let mut names = Names::new(app);
     let mut rows = Vec::new();
@@ -218,14 +225,27 @@ pub(super) async fn list(app: &App, who: &str, after: Option<&str>) -> Result<Li
             reason: words::reason(review.question.reason),
             subject: review.subject.clone(),
             client: client.map(|c| names.of(&c)).unwrap_or_default(),
-            amount: payment.map(|p| words::amount(p.received(), p.success.currency)).unwrap_or_default(),
+            amount: amount_of(app, review, payment.as_ref()).await?,
             age: words::age(review.opened_at, app.now()),
         });
     }
     let full = u32::try_from(reviews.len()).is_ok_and(|n| n >= LIST_MAX);
     let last = reviews.last().map(|r| format!("{}%23{}", stamp(r.item.review.opened_at), r.item.review.id));
+    let items = items::open(app, items_after, &mut names).await?;
     names.note(who, "review list").await?;
-    Ok(ListPage { rows, more: last.filter(|_| full) })
+    Ok(ListPage { rows, more: last.filter(|_| full), items })
+}
+
+/// What was received; of a card that failed, what should have been.
+async fn amount_of(app: &App, review: &Review, payment: Option<&Payment>) -> Result<String, Unfinished> {
+    if let Some(payment) = payment {
+        return Ok(words::amount(payment.received(), payment.success.currency));
+    }
+    let failed = match &review.payment {
+        Some(id) => app.store.failure(id).await?.map(|f| f.item.failure),
+        None => None,
+    };
+    Ok(failed.map(|f| words::amount(f.amount, f.currency)).unwrap_or_default())
 }
 
 async fn client_of_invoice(app: &App, subject: &str) -> Result<Option<ClientId>, Unfinished> {
@@ -348,7 +368,7 @@ pub(super) async fn review(
         question: words::question(review.question.reason),
         problem: again.problem,
         facts: review_facts(app, review, payment.as_ref(), &names),
-        payment: payment.as_ref().map(|p| p.id().to_string()),
+        payment: page_of_payment(review, payment.as_ref()),
         payout: about_payout(review.question.reason).then(|| review.subject.clone()),
         evidence,
         candidates: invoices.lines(&ids, &names),
@@ -359,6 +379,13 @@ pub(super) async fn review(
     };
     names.note(who, review.id.as_str()).await?;
     Ok(page)
+}
+
+/// The payment that has a page: one that arrived, or one whose card failed.
+fn page_of_payment(review: &Review, payment: Option<&Payment>) -> Option<String> {
+    let failed = matches!(review.question.reason, Reason::CardFailed | Reason::UnknownDecline);
+    let id = payment.map(Payment::id).or(review.payment.as_ref().filter(|_| failed));
+    id.map(ToString::to_string)
 }
 
 /// Whether a review's subject is a payout (contracts/export.md).
@@ -413,7 +440,9 @@ pub(super) async fn payment(
     again: Again,
 ) -> Result<Option<PaymentPage>, Unfinished> {
     let file = app.store.payment_file(id).await?;
-    let Some(read) = &file.payment else { return Ok(None) };
+    let mut names = Names::new(app);
+    let card = failed::card(app, id, &mut names).await?;
+    let Some(read) = &file.payment else { return not_received(app, who, id, card, names).await };
     let payment = &read.item.payment;
     let mut clients: BTreeSet<ClientId> = client_of(payment).into_iter().chain(payment.decision.payer.clone()).collect();
     for share in &payment.shares {
@@ -423,7 +452,6 @@ pub(super) async fn payment(
         clients.extend(app.store.invoice_home(invoice).await?.map(|h| h.item.client));
     }
     let loaded = app.store.load_clients(clients.clone()).await?;
-    let mut names = Names::new(app);
     names.read(clients).await?;
     let invoices = Invoices { loaded: &loaded };
     let of_it = |r: &&Read<StoredAllocation>| r.item.allocation.payment == *id;
@@ -435,11 +463,13 @@ pub(super) async fn payment(
     let numbers = invoices.numbers();
     let page = PaymentPage {
         id: id.to_string(),
-        problem: again.problem,
+        problem: again.problem.clone(),
         facts: payment_facts(app, read, &names),
         why: decided(payment),
         rivals: invoices.lines(&payment.decision.rivals, &names),
         tables: tables(payment, &file, &allocations, &reversals, &numbers, &names),
+        card,
+        items: items::of_payment(&allocations, &reversals, &numbers, &names, &again),
         reviews: reviews(app, id, &allocations).await?,
         credit: if payment.credit.is_positive() {
             words::amount(payment.credit, payment.success.currency)
@@ -453,6 +483,36 @@ pub(super) async fn payment(
             typed: again.typed,
             buttons: vec![],
         }),
+    };
+    names.note(who, id.as_str()).await?;
+    Ok(Some(page))
+}
+
+/// The page of a PaymentIntent that only failed; None when nothing is known of it.
+async fn not_received(
+    app: &App,
+    who: &str,
+    id: &PaymentId,
+    card: Option<Card>,
+    names: Names<'_>,
+) -> Result<Option<PaymentPage>, Unfinished> {
+    if card.is_none() {
+        return Ok(None);
+    }
+    let first = app.store.failure(id).await?;
+    let page = PaymentPage {
+        id: id.to_string(),
+        problem: None,
+        facts: first.map(|f| failed::facts_of_failure(app, &f.item)).unwrap_or_default(),
+        why: vec![],
+        rivals: vec![],
+        tables: vec![],
+        card,
+        items: vec![],
+        reviews: reviews(app, id, &[]).await?,
+        credit: String::new(),
+        credit_applied: false,
+        form: None,
     };
     names.note(who, id.as_str()).await?;
     Ok(Some(page))

@@ -252,6 +252,21 @@ impl Effect {
         self.problem = Some(problem.to_owned());
     }
 
+    /// A person does it from here on: it waits, without a next moment. `hint`: what he must know before he does it.
+    pub fn hand_over(&mut self, hint: Option<&str>) {
+        self.state = EffectState::Pending;
+        self.lease = None;
+        self.next_at = None;
+        self.unknown_since = None;
+        self.problem = hint.map(str::to_owned);
+    }
+
+    /// Nothing is to be done any more, and nothing was done: what it was for is gone.
+    pub fn cancel(&mut self, why: &str) {
+        self.succeed();
+        self.problem = Some(why.to_owned());
+    }
+
     /// Back to work, by a person's hand: due now, with a new 24 hours.
     pub fn redrive(&mut self, now: Timestamp) {
         self.state = if self.unknown_since.is_some() { EffectState::Failed } else { EffectState::Pending };

@@ -4,6 +4,8 @@
 
 use serde_json::{Value, json};
 use vesper_adapters::dynamo::faults::{Fault, Target, When};
+use vesper_adapters::dynamo::store::WriteBack;
+use vesper_functions::review::answers;
 use vesper_standins::ehr::{Capabilities, DeskPayment};
 use vesper_standins::stripe::{NewPayment, NewPayout};
 use vesper_tests::harness::wire::Blow;
@@ -32,6 +34,8 @@ enum Flow {
     PayoutFails,
     /// An invoice arrives for which there is client credit.
     Credit,
+    /// A person marks done what he typed into an EHR that cannot be written to.
+    ByHand,
 }
 
 /// The world before the flow, and what begins it.
@@ -41,6 +45,9 @@ async fn world(flow: Flow) -> (Bundle, Begin) {
     let mut b = Bundle::prepared(options, |s| {
         if matches!(flow, Flow::PaymentOnce) {
             s.ehr.set_capabilities(once);
+        }
+        if matches!(flow, Flow::ByHand) {
+            s.ehr.set_capabilities(Capabilities { writes_payments: false, reverses_payments: false, ..once });
         }
     })
     .await;
@@ -93,6 +100,13 @@ async fn world(flow: Flow) -> (Bundle, Begin) {
             b.bill(&client, 4200);
             Begin::Notice
         }
+        Flow::ByHand => {
+            b.bill(&client, 4200);
+            b.sync().await;
+            let _ = b.pay(&NewPayment::of(&customer, 4200));
+            act(&b, Begin::Deliver).await;
+            Begin::MarkDone
+        }
     };
     b.wire.start_counting();
     (b, begin)
@@ -127,6 +141,7 @@ async fn paid_out(b: &Bundle, flow: Flow, payment: &str, customer: &str) {
 enum Begin {
     Deliver,
     Notice,
+    MarkDone,
 }
 
 async fn act(b: &Bundle, begin: Begin) {
@@ -135,8 +150,25 @@ async fn act(b: &Bundle, begin: Begin) {
         Begin::Notice => {
             b.notice().await;
         }
+        Begin::MarkDone => mark_done(b).await,
     }
     b.drain().await;
+}
+
+/// A person types in what stands in the worklist, unless it stands in the EHR already, and presses every button that is there.
+async fn mark_done(b: &Bundle) {
+    for item in b.app().store.worklist(None, 10).await.unwrap_or_default() {
+        let WriteBack::Allocation(read) = item else { continue };
+        let (allocation, effect) = (&read.item.allocation, read.item.effect.as_ref().unwrap().id.as_str());
+        let payment = &allocation.payment;
+        if !b.standins.ehr.current().iter().any(|record| record["reference"] == *allocation.reference) {
+            let (invoice, amount) = (allocation.invoice.as_str(), allocation.net().get());
+            b.standins.ehr.paid_in_ehr(&DeskPayment::card(invoice, amount, &allocation.reference));
+        }
+        if let Ok(Some(row)) = b.app().store.payment(payment).await {
+            let _ = answers::mark_done(b.app(), "tester", payment, row.rev, effect, "").await;
+        }
+    }
 }
 
 /// Redelivers and moves the clock from one due moment to the next until nothing is left, or only a payment that waits.
@@ -267,6 +299,25 @@ sweeps!(
     a_payout_that_comes_back => PayoutFails,
     client_credit => Credit,
 );
+
+mod a_person_marks_done {
+    use super::{Fault, Flow, sweep_death, sweep_store};
+
+    #[tokio::test]
+    async fn a_call_to_the_table_is_not_done() {
+        sweep_store(Flow::ByHand, Fault::ServerError).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_the_table_is_lost() {
+        sweep_store(Flow::ByHand, Fault::LostAnswer).await;
+    }
+
+    #[tokio::test]
+    async fn the_process_dies_at_a_call_to_the_table() {
+        sweep_death(Flow::ByHand).await;
+    }
+}
 
 #[tokio::test]
 async fn a_bridge_without_idempotent_writes_fails_or_is_the_last_that_is_called() {

@@ -406,11 +406,14 @@ impl EhrStandin {
         self.with(|e, _| e.all("payment").filter(|p| !e.outside.contains(text_of(p, "id"))).cloned().collect())
     }
 
-    /// What Vesper wrote less what was taken back, by invoice, in minor units.
+    /// What Vesper wrote, or a person typed in for it with its reference, less what was taken back, by invoice, in minor units.
     #[must_use]
     pub fn net_by_invoice(&self) -> BTreeMap<String, i64> {
         let mut nets = BTreeMap::new();
-        for payment in self.written() {
+        let for_vesper =
+            |e: &Ehr, p: &Value| !e.outside.contains(text_of(p, "id")) || text_of(p, "reference").starts_with("vesper_");
+        let all: Vec<Value> = self.with(|e, _| e.all("payment").filter(|p| for_vesper(e, p)).cloned().collect());
+        for payment in all {
             let net: &mut i64 = nets.entry(text_of(&payment, "invoice_id").to_owned()).or_default();
             *net = net.saturating_add(int_of(&payment, "amount")).saturating_sub(int_of(&payment, "reversed"));
         }

@@ -77,6 +77,10 @@ pub(crate) fn recovery(payment: &impl Display) -> Key {
     key(payment_pk(payment), "RECOVERY")
 }
 
+pub(crate) fn failure(payment: &impl Display) -> Key {
+    key(payment_pk(payment), "FAILED")
+}
+
 pub(crate) fn customer_pk(customer: &impl Display) -> String {
     format!("CUSTOMER#{customer}")
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use vesper_core::audit::AuditRecord;
 use vesper_core::effect::{Effect, EffectState};
-use vesper_core::event::Event;
+use vesper_core::event::{Event, Failure};
 use vesper_core::ids::{ClientId, CustomerId, EhrPaymentId, EmailHash, InvoiceId, PaymentId, SessionId};
 use vesper_core::matching::Watch;
 use vesper_core::money::{Currency, Minor};
@@ -135,6 +135,23 @@ impl Stored for StoredAllocation {
     fn due(&self) -> Option<Timestamp> {
         self.effect.as_ref().filter(|_| !self.worklist).and_then(|e| e.next_at)
     }
+    fn list(&self) -> Option<(String, String)> {
+        self.effect.as_ref().filter(|_| self.worklist).and_then(worklist_place)
+    }
+}
+impl StoredAllocation {
+    /// It is for a person to type in, and nobody has said yet that it is done.
+    #[must_use]
+    pub fn is_worklist_item(&self) -> bool {
+        self.worklist && self.effect.as_ref().is_some_and(Effect::is_waiting)
+    }
+}
+
+/// The list of what a person is to type into the EHR, oldest first.
+pub const WORKLIST: &str = "WORKLIST";
+
+fn worklist_place(effect: &Effect) -> Option<(String, String)> {
+    effect.is_waiting().then(|| (WORKLIST.to_owned(), format!("{}#{}", stamp(effect.since), effect.id)))
 }
 
 /// A part of an allocation to be taken back in the EHR.
@@ -172,6 +189,16 @@ impl Stored for StoredReversal {
     }
     fn due(&self) -> Option<Timestamp> {
         self.effect.next_at.filter(|_| !self.worklist)
+    }
+    fn list(&self) -> Option<(String, String)> {
+        worklist_place(&self.effect).filter(|_| self.worklist)
+    }
+}
+impl StoredReversal {
+    /// It is for a person to type in, and nobody has said yet that it is done.
+    #[must_use]
+    pub fn is_worklist_item(&self) -> bool {
+        self.worklist && self.effect.is_waiting()
     }
 }
 
@@ -280,6 +307,20 @@ impl Stored for StoredPayment {
     fn due(&self) -> Option<Timestamp> {
         self.look_at.filter(|_| self.payment.state == PaymentState::Parked)
     }
+    fn list(&self) -> Option<(String, String)> {
+        Some((PAYMENTS.to_owned(), newest_first(self.payment.charged_at, self.payment.id().as_str())))
+    }
+}
+
+/// The list of all payments by when the charge succeeded, newest first.
+pub const PAYMENTS: &str = "PAYMENTS";
+/// Later than anything that is listed, in unix seconds: what is left until then sorts newest first.
+const END_S: i64 = 99_999_999_999;
+
+/// The place of something that happened at a moment, in a list that is read newest first.
+#[must_use]
+pub fn newest_first(at: Timestamp, id: &str) -> String {
+    format!("{:011}#{id}", END_S.saturating_sub(at.as_second()))
 }
 
 /// A refund or dispute.
@@ -354,7 +395,14 @@ impl Stored for StoredPosting {
     fn due(&self) -> Option<Timestamp> {
         self.effect.next_at
     }
+    fn list(&self) -> Option<(String, String)> {
+        let is_open = self.effect.state != EffectState::Done;
+        is_open.then(|| (BOOKS_OPEN.to_owned(), format!("{}#{}", self.posting.date, self.posting.id)))
+    }
 }
+
+/// The list of postings that QuickBooks does not have yet, by date.
+pub const BOOKS_OPEN: &str = "BOOKS_OPEN";
 
 /// The list of open reviews.
 pub const REVIEWS_OPEN: &str = "REVIEWS_OPEN";
@@ -491,6 +539,29 @@ impl Stored for StoredRecovery {
     }
 }
 
+/// The list of failed PaymentIntents, newest first.
+pub const FAILURES: &str = "FAILURES";
+
+/// The first failure of a PaymentIntent, whether it is tried again or only asked about. It never changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredFailure {
+    /// What Stripe said.
+    pub failure: Failure,
+    /// Radar blocked it.
+    pub blocked: bool,
+    /// The event's `created`.
+    pub at: Timestamp,
+}
+impl Stored for StoredFailure {
+    const KIND: &'static str = "FailureV1";
+    fn key(&self) -> Key {
+        keys::failure(&self.failure.payment)
+    }
+    fn list(&self) -> Option<(String, String)> {
+        Some((FAILURES.to_owned(), newest_first(self.at, self.failure.payment.as_str())))
+    }
+}
+
 /// A customer's recoveries, so that a new card finds them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecoveryOf {
@@ -557,8 +628,6 @@ impl Stored for CreditLook {
 
 /// The list of payouts, newest first.
 pub const PAYOUTS: &str = "PAYOUTS";
-/// Later than any payout, in unix seconds: what is left until then sorts newest first.
-const END_S: i64 = 99_999_999_999;
 
 /// A payout, and how far the reading of its transactions has come.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -599,8 +668,7 @@ impl Stored for StoredPayout {
         self.next_at
     }
     fn list(&self) -> Option<(String, String)> {
-        let created_s = self.payout.as_ref()?.created.as_second();
-        Some((PAYOUTS.to_owned(), format!("{:011}#{}", END_S.saturating_sub(created_s), self.id)))
+        Some((PAYOUTS.to_owned(), newest_first(self.payout.as_ref()?.created, &self.id)))
     }
 }
 

@@ -3,15 +3,16 @@
 use super::item::{BadItem, Key, Read, Stored, Unit, item_of, row_of, stamp};
 use super::keys;
 use super::model::{
-    AUDIT_OPEN, CreditLook, DeadLetter, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink, PAYOUTS,
-    REVIEWS_OPEN, RecoveryOf, ReviewOf, StoredAllocation, StoredAudit, StoredClient, StoredCustomer, StoredEmail, StoredEvent,
-    StoredInvoice, StoredMovement, StoredPayment, StoredPayout, StoredPayoutRow, StoredPosting, StoredRecovery, StoredReversal,
-    StoredReview, StoredSeal, Wanted,
+    AUDIT_OPEN, BOOKS_OPEN, CreditLook, DeadLetter, FAILURES, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink,
+    PAYOUTS, REVIEWS_OPEN, RecoveryOf, ReviewOf, StoredAllocation, StoredAudit, StoredClient, StoredCustomer, StoredEmail,
+    StoredEvent, StoredFailure, StoredInvoice, StoredMovement, StoredPayment, StoredPayout, StoredPayoutRow, StoredPosting,
+    StoredRecovery, StoredReversal, StoredReview, StoredSeal, WORKLIST, Wanted, newest_first,
 };
 use super::row::{Cond, Row};
 use super::table::{StoreError, Table};
 use crate::personal::{DataKey, Personal};
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeSet;
 use vesper_core::ids::{ClientId, CustomerId, EmailHash, EventId, InvoiceId, PaymentId, PostingId, ReviewId};
@@ -78,6 +79,35 @@ pub enum WriteBack {
     Allocation(Read<StoredAllocation>),
     /// A part to be taken back.
     Reversal(Read<StoredReversal>),
+}
+
+impl WriteBack {
+    /// It is for a person to type in, and nobody has said yet that it is done.
+    #[must_use]
+    pub fn is_worklist_item(&self) -> bool {
+        match self {
+            WriteBack::Allocation(read) => read.item.is_worklist_item(),
+            WriteBack::Reversal(read) => read.item.is_worklist_item(),
+        }
+    }
+
+    /// Its place in the worklist; None when it does not stand there.
+    #[must_use]
+    pub fn worklist_place(&self) -> Option<String> {
+        let listed = match self {
+            WriteBack::Allocation(read) => read.item.list(),
+            WriteBack::Reversal(read) => read.item.list(),
+        };
+        listed.map(|(_, place)| place)
+    }
+}
+
+fn write_back_of(row: &Row) -> Result<Option<WriteBack>, BadItem> {
+    Ok(match row.kind.as_str() {
+        StoredAllocation::KIND => Some(WriteBack::Allocation(item_of(row)?)),
+        StoredReversal::KIND => Some(WriteBack::Reversal(item_of(row)?)),
+        _ => None,
+    })
 }
 
 /// A payment with what stands beside it.
@@ -385,11 +415,7 @@ impl Store {
     /// When the store does not answer.
     pub async fn write_back(&self, place: &RowRef) -> Result<Option<WriteBack>, Failed> {
         let Some(row) = self.table.get(&place.pk, &place.sk).await? else { return Ok(None) };
-        Ok(match row.kind.as_str() {
-            StoredAllocation::KIND => Some(WriteBack::Allocation(item_of(&row)?)),
-            StoredReversal::KIND => Some(WriteBack::Reversal(item_of(&row)?)),
-            _ => None,
-        })
+        Ok(write_back_of(&row)?)
     }
 
     /// The row of a posting.
@@ -450,6 +476,20 @@ impl Store {
         Ok(reviews)
     }
 
+    /// What a person is to type into the EHR, oldest first; `after` is the place of the last one that was seen.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn worklist(&self, after: Option<&str>, most: u32) -> Result<Vec<WriteBack>, Failed> {
+        let found = self.table.list(WORKLIST, after, most).await?;
+        let mut items = Vec::new();
+        for row in self.table.get_many(&found).await? {
+            items.extend(write_back_of(&row)?.filter(WriteBack::is_worklist_item));
+        }
+        items.sort_by_key(WriteBack::worklist_place);
+        Ok(items)
+    }
+
     /// A payout.
     ///
     /// # Errors
@@ -468,6 +508,66 @@ impl Store {
         let mut payouts: Vec<Read<StoredPayout>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         payouts.sort_by_key(|p| p.item.list().map(|(_, place)| place));
         Ok(payouts)
+    }
+
+    /// What a list that is read newest first ([`newest_first`]) holds of the time from `from` on and before `until`, newest first.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn listed_between<T: Stored>(
+        &self,
+        list: &str,
+        from: Timestamp,
+        until: Timestamp,
+        most: u32,
+    ) -> Result<Vec<Read<T>>, Failed> {
+        // '~' sorts behind '#', and the list runs backwards: the second `until` is left out, the second `from` is in it.
+        let (first, last) = (newest_first(until, "").replace('#', "~"), newest_first(from, "").replace('#', "~"));
+        self.rows_of_list(self.table.list_between(list, &first, &last, most).await?).await
+    }
+
+    /// Failed PaymentIntents, newest first; `after` is the place of the last one that was seen, as [`Stored::list`] says it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn failures(&self, after: Option<&str>, most: u32) -> Result<Vec<Read<StoredFailure>>, Failed> {
+        self.rows_of_list(self.table.list(FAILURES, after, most).await?).await
+    }
+
+    /// The postings dated from `from` on and before `until` that QuickBooks does not have yet, oldest first.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn postings_open(&self, from: Date, until: Date, most: u32) -> Result<Vec<Read<StoredPosting>>, Failed> {
+        let found = self.table.list_between(BOOKS_OPEN, &from.to_string(), &until.to_string(), most).await?;
+        self.rows_of_list(found).await
+    }
+
+    /// The base rows of what an index listed, in the order of the list; what left the list meanwhile is left out.
+    async fn rows_of_list<T: Stored>(&self, found: Vec<Key>) -> Result<Vec<Read<T>>, Failed> {
+        let rows = self.table.get_many(&found).await?;
+        let mut items: Vec<Read<T>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
+        items.retain(|r| r.item.list().is_some());
+        items.sort_by_cached_key(|r| r.item.list().map(|(_, place)| place));
+        Ok(items)
+    }
+
+    /// The first failure of a PaymentIntent.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn failure(&self, payment: &PaymentId) -> Result<Option<Read<StoredFailure>>, Failed> {
+        self.get(keys::failure(payment)).await
+    }
+
+    /// The recoveries of these PaymentIntents; those that have none are left out.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn recoveries(&self, ids: impl IntoIterator<Item = PaymentId>) -> Result<Vec<Read<StoredRecovery>>, Failed> {
+        let wanted: Vec<Key> = ids.into_iter().map(|id| keys::recovery(&id)).collect();
+        let rows = self.table.get_many(&wanted).await?;
+        rows.iter().map(|r| item_of(r).map_err(Failed::from)).collect()
     }
 
     /// Up to `most` transactions of one reading of a payout, from the one with this number on.

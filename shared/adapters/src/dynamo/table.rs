@@ -366,6 +366,31 @@ impl Table {
         self.keys_of("query index list", call, limit).await
     }
 
+    /// Up to `limit` keys (pk, sk) of the named list whose sort key is between these two, both included, ascending by sort key. The
+    /// index lags: read the row before showing or using it.
+    ///
+    /// # Errors
+    /// Transient, Throttled, Bug.
+    pub async fn list_between(
+        &self,
+        list: &str,
+        first: &str,
+        last: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let call = self
+            .client
+            .query()
+            .index_name(LIST_INDEX)
+            .key_condition_expression("#p = :p AND #s BETWEEN :first AND :last")
+            .expression_attribute_names("#p", row::LIST)
+            .expression_attribute_names("#s", row::LIST_SORT)
+            .expression_attribute_values(":p", AttributeValue::S(list.into()))
+            .expression_attribute_values(":first", AttributeValue::S(first.into()))
+            .expression_attribute_values(":last", AttributeValue::S(last.into()));
+        self.keys_of("query index list", call, limit).await
+    }
+
     async fn keys_of(&self, what: &str, call: QueryFluentBuilder, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
         let items = self.pages(call, Some(limit), || what.to_owned()).await?;
         items.into_iter().map(|item| row::key_from(item).map_err(|name| bug(what, format!("attribute {name}")))).collect()

@@ -10,6 +10,7 @@ use crate::personal::{EmailHasher, Secret};
 use bytes::Bytes;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::sync::{Arc, Mutex, PoisonError};
 use vesper_core::ids::{EhrPaymentId, InvoiceId};
 use vesper_core::records::{EhrPayment, Invoice, Portion};
 
@@ -46,7 +47,12 @@ pub struct BridgeClient {
     prefix: String,
     secrets: Vec<Secret>,
     hasher: EmailHasher,
+    /// What it could do when it was asked last, and when that was, in unix seconds of the caller's clock.
+    could: Arc<Mutex<Option<(Capabilities, i64)>>>,
 }
+
+/// So long the capabilities are taken to be what they were, in seconds. They change when somebody changes the bridge.
+const CAPABILITIES_KEPT_S: i64 = 300;
 
 /// What is being attempted, for errors: ids only.
 type Attempted<'a> = &'a str;
@@ -60,7 +66,7 @@ impl BridgeClient {
         let path_at =
             base.get(after_scheme..).and_then(|rest| rest.find('/')).map_or(base.len(), |at| at.saturating_add(after_scheme));
         let (origin, prefix) = base.split_at_checked(path_at).unwrap_or((base, ""));
-        Self { transport, origin: origin.to_owned(), prefix: prefix.to_owned(), secrets, hasher }
+        Self { transport, origin: origin.to_owned(), prefix: prefix.to_owned(), secrets, hasher, could: Arc::default() }
     }
 
     /// What the bridge can do.
@@ -71,6 +77,31 @@ impl BridgeClient {
         let attempted = "read the capabilities";
         let answer = self.get("/v1/capabilities", attempted, now_unix_s).await?;
         serde_json::from_slice(&answer.body).map_err(|_| unreadable(attempted, "no capabilities as in the contract"))
+    }
+
+    /// What the bridge can do, asked at most every five minutes of the caller's clock (`now_s`, unix seconds). All clones share what
+    /// was heard; no lock is held over the call.
+    ///
+    /// # Errors
+    /// [`CallError`] when it must be asked and does not answer: what it could do earlier is no permission.
+    pub async fn capabilities_lately(&self, now_s: i64, now_unix_s: i64) -> Result<Capabilities, CallError> {
+        let known = self.could.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((could, at_s)) = known
+            && (0..CAPABILITIES_KEPT_S).contains(&now_s.saturating_sub(at_s))
+        {
+            return Ok(could);
+        }
+        self.capabilities_now(now_s, now_unix_s).await
+    }
+
+    /// The same, asked at once, whatever was heard before.
+    ///
+    /// # Errors
+    /// [`CallError`], never with the class `OutcomeUnknown`.
+    pub async fn capabilities_now(&self, now_s: i64, now_unix_s: i64) -> Result<Capabilities, CallError> {
+        let can = self.capabilities(now_unix_s).await?;
+        *self.could.lock().unwrap_or_else(PoisonError::into_inner) = Some((can.clone(), now_s));
+        Ok(can)
     }
 
     /// The page of the feed after `cursor` (None = from the beginning). Its records count from `first_seq` on. `limit` is kept within 1 to 500.

@@ -2,7 +2,7 @@
 //!
 //! Must not: look at an invoice or at other money. That is the guard's.
 
-use super::StopReason;
+use super::{Recovery, RecoveryState, StopReason};
 use crate::event::Failure;
 use crate::policy::{Policy, RetryPolicy};
 use jiff::civil::{Date, Time, Weekday};
@@ -207,6 +207,51 @@ fn payday(own: Date, shift_days: u8) -> Date {
     let is_payday = |d: &Date| matches!(d.day(), 1 | 15) || d.weekday() == Weekday::Friday;
     let near = (0..=i64::from(shift_days)).filter_map(|n| own.checked_add(n.days()).ok());
     near.into_iter().find(is_payday).unwrap_or(own)
+}
+
+/// What became of a rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// An attempt was made on its day.
+    Used,
+    /// Its day passed, or is that of another rung, without an attempt.
+    Lost,
+    /// It is used, or lost: a later decline has moved the days since.
+    Gone,
+    /// It is the one that is waited for.
+    Next,
+    /// It comes after that.
+    Later,
+    /// The recovery is over without it.
+    NotNeeded,
+}
+
+/// Every rung of a ladder as it stands now, for a person to see: its day, when the card would be tried, and what became of it.
+#[must_use]
+pub fn plan(recovery: &Recovery, policy: &Policy, now: Timestamp) -> Vec<(Rung, Option<Timestamp>, Fate)> {
+    let (zone, retry) = (&policy.time_zone, &policy.retry);
+    let first = local_date(recovery.first_failed_at, zone);
+    let decline = super::classify(&recovery.failure, recovery.blocked);
+    let short_of_money = matches!(decline, Decline::Retry { short_of_money: true, .. });
+    let used = rungs(recovery.first_failed_at, short_of_money, retry, zone);
+    let attempted = |day: Date| recovery.attempts.iter().any(|a| a.date == day);
+    let is_waiting = recovery.state == RecoveryState::Waiting;
+    let each = (1_u8..).zip(&retry.days).filter_map(|(n, days)| {
+        let own = first.checked_add(i64::from(*days).days()).ok()?;
+        let on = used.iter().find(|(_, rung)| rung.n == n).map(|(_, rung)| rung.on);
+        let rung = Rung { n, on: on.unwrap_or(own) };
+        let fate = match on {
+            None => Fate::Lost,
+            Some(on) if attempted(on) => Fate::Used,
+            Some(on) if on < local_date(now, zone) => Fate::Lost,
+            Some(_) if n <= recovery.gone => Fate::Gone,
+            Some(_) if !is_waiting => Fate::NotNeeded,
+            Some(_) if recovery.rung.is_some_and(|next| next.n == n) => Fate::Next,
+            Some(_) => Fate::Later,
+        };
+        Some((rung, at_practice_time(rung.on, retry.at, zone), fate))
+    });
+    each.collect()
 }
 
 fn at_practice_time(date: Date, at: Time, zone: &TimeZone) -> Option<Timestamp> {
