@@ -9,6 +9,7 @@ use crate::failure::Unfinished;
 use std::collections::BTreeMap;
 use vesper_adapters::dynamo::model::{BackReason, StoredAllocation, StoredReversal};
 use vesper_adapters::dynamo::store::WriteBack;
+use vesper_core::credit;
 use vesper_core::ids::InvoiceId;
 
 /// How many items one page lists.
@@ -86,13 +87,14 @@ pub(super) fn of_payment(
     let payments = allocations.iter().filter(|row| row.is_worklist_item()).filter_map(|row| {
         let (a, effect) = (&row.allocation, row.effect.as_ref()?);
         let amount = words::amount(a.net(), row.currency);
+        let method = if a.rule == credit::RULE { "credit of the client" } else { "card, already charged: not an online payment" };
         let shown = a.shown.then(|| "The EHR shows it already: look, and mark it done.".to_owned());
         let facts = vec![
             Fact { name: "Invoice", value: number(&a.invoice) },
             Fact { name: "Client", value: names.of(&a.client) },
             Fact { name: "Amount, on the client's share", value: amount.clone() },
             Fact { name: "Date", value: row.posted_on.to_string() },
-            Fact { name: "Method", value: "card, already charged: not an online payment".to_owned() },
+            Fact { name: "Method", value: method.to_owned() },
             Fact { name: "Reference", value: a.reference.clone() },
         ];
         let hints = effect.problem.clone().into_iter().chain(shown).collect();

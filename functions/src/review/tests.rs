@@ -882,4 +882,34 @@ async fn client_credit_is_applied_and_taken_back_on_the_page_of_its_payment() {
     assert_eq!(p.books().await, books(&[("80", -2500), ("91", 4000), ("93", -1500)]));
     assert_eq!(buttons().await, [true, false]);
     assert_eq!(p.audited("applied_credit").await.len() + p.audited("took_back_credit").await.len(), 2);
+async fn a_stale_proposal_that_is_pressed_says_what_changed_and_shows_what_fits_now() {
+    let p = Practice::new(&[("i1", 1000), ("i2", 2000)]).await;
+    p.pay(5000, None).await;
+    let review = p.the_review().await;
+    assert_eq!(review.item.review.question.reason, Reason::Overpaid);
+    let url = format!("/review/{}", review.item.review.id);
+    let b = Browser::signed_in(&p).await;
+    let page = b.get(&url).await.body;
+    let stale = review.item.review.question.answers[0].to_string();
+    // Another payment pays the first invoice meanwhile.
+    p.invoice("c_1", "i1", 1000, |i| i.client_share = Share { paid: minor(1000), open: Minor::ZERO, ..i.client_share }).await;
+    let (version, csrf) = (hidden(&page, "version"), hidden(&page, "csrf"));
+    let fields = [("version", version.as_str()), ("csrf", &csrf), ("invoice", ""), ("answer", &stale)];
+    let again = b.post(&url, &fields, &[]).await;
+    assert_eq!(again.status, 409);
+    for wanted in [
+        "Nothing was changed:",
+        "nothing is open on the client share of invoice i1",
+        "please choose again",
+        "Apply 20.00 USD to invoice i2; the rest, 30.00 USD, becomes client credit",
+    ] {
+        assert!(again.body.contains(wanted), "{wanted}");
+    }
+    assert!(!again.body.contains(&format!("value=\"{stale}\"")), "what does not fit is not proposed");
+    let fresh = hidden(&again.body, "version");
+    let good = p.the_review().await.item.review.question.answers[0].to_string();
+    let fields = [("version", fresh.as_str()), ("csrf", &csrf), ("invoice", ""), ("answer", &good)];
+    assert_eq!(b.post(&url, &fields, &[]).await.status, 303);
+    assert_eq!(p.stands().await, (PaymentState::Decided, vec![("i2".to_owned(), 2000)], 3000, 3000));
+    assert_eq!(p.audited("proposed").await.len(), 1);
 }

@@ -32,7 +32,8 @@ fn bridge(writes: &Arc<AtomicBool>) -> Arc<Script> {
         let can = writes.load(Ordering::SeqCst);
         let capabilities =
             format!(r#"{{"system":"made_up","writes_payments":{can},"reverses_payments":{can},"idempotent_writes":true}}"#);
-        if request.url.contains("/capabilities") { Ok((200, capabilities)) } else { Ok((422, "{}".to_owned())) }
+        let status = if request.url.contains("/by-reference/") { 404 } else { 422 };
+        if request.url.contains("/capabilities") { Ok((200, capabilities)) } else { Ok((status, "{}".to_owned())) }
     })
 }
 

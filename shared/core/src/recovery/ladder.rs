@@ -235,6 +235,8 @@ pub fn plan(recovery: &Recovery, policy: &Policy, now: Timestamp) -> Vec<(Rung, 
     let short_of_money = matches!(decline, Decline::Retry { short_of_money: true, .. });
     let used = rungs(recovery.first_failed_at, short_of_money, retry, zone);
     let attempted = |day: Date| recovery.attempts.iter().any(|a| a.date == day);
+    // An attempt on a day that is no rung's any more belongs to one of those that are gone.
+    let moved = recovery.attempts.iter().any(|a| used.iter().all(|(_, rung)| rung.on != a.date));
     let is_waiting = recovery.state == RecoveryState::Waiting;
     let each = (1_u8..).zip(&retry.days).filter_map(|(n, days)| {
         let own = first.checked_add(i64::from(*days).days()).ok()?;
@@ -243,8 +245,8 @@ pub fn plan(recovery: &Recovery, policy: &Policy, now: Timestamp) -> Vec<(Rung, 
         let fate = match on {
             None => Fate::Lost,
             Some(on) if attempted(on) => Fate::Used,
-            Some(on) if on < local_date(now, zone) => Fate::Lost,
-            Some(_) if n <= recovery.gone => Fate::Gone,
+            Some(_) if n <= recovery.gone && moved => Fate::Gone,
+            Some(on) if n <= recovery.gone || on < local_date(now, zone) => Fate::Lost,
             Some(_) if !is_waiting => Fate::NotNeeded,
             Some(_) if recovery.rung.is_some_and(|next| next.n == n) => Fate::Next,
             Some(_) => Fate::Later,

@@ -235,3 +235,15 @@ fn put_off_changes_nothing_but_the_time() {
     unknown.put_off(t(5), 60, "paused");
     assert_eq!((go(&mut unknown, 65), unknown.unknown_since), (ASK, Some(t(0))));
 }
+
+#[test]
+fn what_is_handed_over_waits_for_ever_and_what_is_cancelled_says_why() {
+    let mut e = effect();
+    fail_at(&mut e, 0, &Failure::Unknown);
+    go(&mut e, 5);
+    e.hand_over(Some("look first"));
+    assert_eq!((e.state, e.next_at, e.lease.clone(), e.unknown_since), (EffectState::Pending, None, None, None));
+    assert!(e.is_waiting() && e.problem.as_deref() == Some("look first"));
+    e.cancel("taken back");
+    assert_eq!((e.state, e.problem.as_deref()), (EffectState::Done, Some("taken back")));
+}

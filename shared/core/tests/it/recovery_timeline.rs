@@ -12,7 +12,7 @@ use vesper_core::event::{Failure, Reference};
 use vesper_core::ids::{ChargeId, CustomerId, PaymentId};
 use vesper_core::money::Currency;
 use vesper_core::policy::{LinkByEmail, MatchingPolicy, Policy, RetryPolicy, SameAmount, WhenUnknown};
-use vesper_core::recovery::ladder::local_date;
+use vesper_core::recovery::ladder::{self, local_date};
 use vesper_core::recovery::{
     Decline, NewCard, NextRetry, Outcome, Rearmed, Recovery, RecoveryState, Shown, StopReason, Tell, classify,
 };
@@ -429,4 +429,33 @@ fn what_is_no_news_changes_nothing() {
     let dearer = Failure { amount: minor(9900), ..failure("do_not_honor", "ch_1") };
     recovery.failed_again(&dearer, false, later, &policy, later);
     assert_eq!((recovery.failure.amount, recovery.code()), (minor(4200), "do_not_honor"));
+}
+
+#[test]
+fn the_plan_says_what_became_of_every_rung() {
+    let chicago = policy("America/Chicago", &[1, 3, 7], 3);
+    let plan = |story: &Story| {
+        let each = ladder::plan(&story.recovery, &story.policy, story.now).into_iter();
+        each.map(|(rung, _, fate)| format!("{} {} {fate:?}", rung.n, rung.on)).collect::<Vec<_>>().join("; ")
+    };
+    let story = |codes: &str| Story::new(chicago.clone(), "2026-11-23 09:00", codes);
+    let mut script = Vec::new();
+
+    let mut declines = story("generic_decline");
+    assert_eq!(plan(&declines), "1 2026-11-24 Next; 2 2026-11-26 Later; 3 2026-11-30 Later");
+    declines.until(local(&chicago, "2026-11-24 12:00"), &mut script);
+    assert_eq!(plan(&declines), "1 2026-11-24 Used; 2 2026-11-26 Next; 3 2026-11-30 Later");
+    declines.happens("2026-11-29_09:00 back", &mut script);
+    assert_eq!(plan(&declines), "1 2026-11-24 Used; 2 2026-11-26 Lost; 3 2026-11-30 Later", "nobody was there on the 26th");
+    declines.until(local(&chicago, "2026-12-01 12:00"), &mut vec!["stolen_card"]);
+    assert_eq!(plan(&declines), "1 2026-11-24 Used; 2 2026-11-26 Lost; 3 2026-11-30 Used");
+
+    // Short of money: Tuesday and Thursday both move to Friday, so that the second is lost; Monday to the first.
+    let mut short = story("insufficient_funds");
+    assert_eq!(plan(&short), "1 2026-11-27 Next; 2 2026-11-26 Lost; 3 2026-12-01 Later");
+    // An attempt was made on Friday, which is no rung's day under the next decline.
+    short.until(local(&chicago, "2026-11-27 12:00"), &mut vec!["generic_decline"]);
+    assert_eq!(plan(&short), "1 2026-11-24 Gone; 2 2026-11-26 Lost; 3 2026-11-30 Next");
+
+    assert_eq!(plan(&story("stolen_card")), "1 2026-11-24 NotNeeded; 2 2026-11-26 NotNeeded; 3 2026-11-30 NotNeeded");
 }
