@@ -144,7 +144,7 @@ impl<'a> Changes<'a> {
         let reference = format!("{}-r{}", allocation.reference, back.reversal);
         let id = effect_id(&["write_back", &reference]);
         let shadow = payment.shadow;
-        let reversal = StoredReversal {
+        let mut reversal = StoredReversal {
             payment: payment.id().clone(),
             n: back.n,
             reversal: back.reversal,
@@ -158,7 +158,6 @@ impl<'a> Changes<'a> {
             effect: Effect::new(id, EffectKind::WriteBack, payment.id().as_str(), shadow, self.now),
             worklist: row.item.worklist,
         };
-        let mut reversal = reversal;
         if row.item.is_worklist_item() {
             worklist::cancel_both(&mut row.item, &mut reversal);
         }
