@@ -185,7 +185,8 @@ async fn a_month_adds_up_and_ends_at_midnight_of_the_practice() {
     b.deliver().await;
     b.drain().await;
     let page = reader.get(&b, "/review/month?month=2026-11", 200).await;
-    says(&page, &[&row("Received", 3, "52.00"), "/review/month?month=2026-12"]);
+    // The card of the 23rd was charged on the next day: its payment is received, and it is recovered.
+    says(&page, &[&row("Received", 4, "72.00"), &row("Recovered by Vesper", 1, "20.00"), "/review/month?month=2026-12"]);
     let page = reader.get(&b, "/review/month", 200).await;
     says(&page, &["December 2026", &row("Received", 1, "77.00"), &row("Failed for the first time", 0, "0.00")]);
     for nonsense in ["month=2026-13", "month=x", "month="] {

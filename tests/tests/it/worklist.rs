@@ -116,6 +116,7 @@ async fn with_files_everything_is_decided_and_nobody_is_called() {
     b.restart().await;
     let failed =
         b.standins.stripe.fail(&NewPayment::of(&late, 2000).metadata("vesper_invoice", &bill), &Decline::of("generic_decline"));
+    worked_off(&b).await;
     b.advance(9 * DAY_S).await;
     let told = worked_off(&b).await;
     assert_eq!(write_backs(&told, &first)[0].0, "pending");
