@@ -882,6 +882,9 @@ async fn client_credit_is_applied_and_taken_back_on_the_page_of_its_payment() {
     assert_eq!(p.books().await, books(&[("80", -2500), ("91", 4000), ("93", -1500)]));
     assert_eq!(buttons().await, [true, false]);
     assert_eq!(p.audited("applied_credit").await.len() + p.audited("took_back_credit").await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_stale_proposal_that_is_pressed_says_what_changed_and_shows_what_fits_now() {
     let p = Practice::new(&[("i1", 1000), ("i2", 2000)]).await;
     p.pay(5000, None).await;
