@@ -6,11 +6,21 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vesper_adapters::dynamo::item::{Unit, stamp};
 use vesper_adapters::dynamo::model::{Meta, StoredAudit};
-use vesper_adapters::dynamo::store::{Failed, Store};
+use vesper_adapters::dynamo::store::{Due, Failed, RowRef, Store, WriteBack};
 use vesper_core::audit::AuditRecord;
+use vesper_core::effect::Effect;
 
 /// The small fact that holds the pause.
 const NAME: &str = "pause";
+
+/// How long an effect that a pause holds waits before it is looked at again, in seconds. The end of the pause wakes it.
+pub(crate) const HELD_S: i64 = 15 * 60;
+/// What a posting says that a pause holds.
+pub(crate) const POSTINGS_HELD: &str = "postings are paused";
+/// What a write-back says that a pause holds.
+pub(crate) const WRITE_BACKS_HELD: &str = "paused by a person";
+/// How many effects the end of a pause wakes at once; the others are due within fifteen minutes anyway.
+const WOKEN_MAX: u32 = 5_000;
 
 /// What is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,13 +110,58 @@ pub async fn set(app: &App, pause: Pause) -> Result<(), Unfinished> {
 /// When the store does not answer.
 pub async fn store(store: &Store, pause: Pause, who: &str, at: Timestamp, random_id: String) -> Result<(), Failed> {
     // A person's word is not lost because a serve wrote at the same moment.
+    let mut outcome = store_once(store, pause, who, at, random_id.clone()).await;
     for _ in 1..TRIES_ON_CONFLICT {
-        match store_once(store, pause, who, at, random_id.clone()).await {
-            Err(e) if e.is_conflict() => {}
-            other => return other,
+        if outcome.as_ref().is_err_and(Failed::is_conflict) {
+            outcome = store_once(store, pause, who, at, random_id.clone()).await;
         }
     }
-    store_once(store, pause, who, at, random_id).await
+    outcome?;
+    if pause.holds_write_backs() { Ok(()) } else { wake(store, pause, at).await }
+}
+
+/// What the pause held and `pause` does not is due now: the next heartbeat finds it. Whoever is at work on a row meanwhile, or
+/// is missed here, looks at it again by himself.
+async fn wake(store: &Store, pause: Pause, at: Timestamp) -> Result<(), Failed> {
+    for due in store.due(Timestamp::MAX, WOKEN_MAX).await? {
+        let outcome = match due {
+            Due::Books(row) if !pause.holds_postings() => wake_posting(store, &row, at).await,
+            Due::WriteBack(row) => wake_write_back(store, &row, at).await,
+            _ => Ok(()),
+        };
+        match outcome {
+            Err(e) if !e.is_conflict() => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn wake_posting(store: &Store, row: &RowRef, at: Timestamp) -> Result<(), Failed> {
+    let Some(mut read) = store.books(row).await? else { return Ok(()) };
+    if due_at(Some(&mut read.item.effect), POSTINGS_HELD, at) { store.save(&mut read).await } else { Ok(()) }
+}
+
+async fn wake_write_back(store: &Store, row: &RowRef, at: Timestamp) -> Result<(), Failed> {
+    match store.write_back(row).await? {
+        Some(WriteBack::Allocation(mut read)) => {
+            if due_at(read.item.effect.as_mut(), WRITE_BACKS_HELD, at) { store.save(&mut read).await } else { Ok(()) }
+        }
+        Some(WriteBack::Reversal(mut read)) => {
+            if due_at(Some(&mut read.item.effect), WRITE_BACKS_HELD, at) { store.save(&mut read).await } else { Ok(()) }
+        }
+        None => Ok(()),
+    }
+}
+
+/// False when no pause holds it, or when it is due by then anyway.
+fn due_at(effect: Option<&mut Effect>, held: &str, at: Timestamp) -> bool {
+    let Some(effect) = effect.filter(|e| e.is_waiting() && e.problem.as_deref() == Some(held)) else { return false };
+    let is_later = effect.next_at.is_some_and(|next| next > at);
+    if is_later {
+        effect.next_at = Some(at);
+    }
+    is_later
 }
 
 async fn store_once(store: &Store, pause: Pause, who: &str, at: Timestamp, random_id: String) -> Result<(), Failed> {

@@ -22,8 +22,6 @@ use vesper_core::money::Minor;
 use vesper_core::records::EhrPayment;
 use vesper_core::review::{Answer, Question, Reason};
 
-/// A paused effect, or one that waits for another, is looked at again after so long, in seconds.
-const PAUSED_S: i64 = 60;
 /// A reversal waits at least so long for the payment it reverses, in seconds.
 const WAIT_FOR_PAYMENT_S: i64 = 5;
 
@@ -83,7 +81,7 @@ async fn begin<T: Writes>(app: &App, held: &Held<'_>, read: &mut Read<T>) -> Res
     let worklist = read.item.is_worklist();
     let Some(effect) = read.item.effect_mut().filter(|_| !worklist) else { return Ok(None) };
     if paused && effect.is_waiting() {
-        effect.put_off(now, PAUSED_S, "paused by a person");
+        effect.put_off(now, pause::HELD_S, pause::WRITE_BACKS_HELD);
         effect.since = now; // A pause does not count towards the 24 hours.
         app.store.save(read).await?;
         return Ok(None);

@@ -143,25 +143,28 @@ async fn refresh(app: &App, books: &QuickBooks, leased: TokenState, rev: u64) ->
 }
 
 /// Stores what a refresh brought. A pair that is not stored is lost, and with it perhaps the connection: so it is tried
-/// again. Who finds that somebody reconnected meanwhile forgets the outcome.
+/// again, also when the table refused the write because another was under way. Who finds that somebody reconnected meanwhile
+/// forgets the outcome.
 async fn store(app: &App, next: &TokenState, rev: u64) -> Result<(), NoToken> {
-    let mut last = None;
+    let mut last = NoToken::Store(Unfinished::Contended { subject: TOKEN.to_owned() });
     for attempt in 0..STORE_TRIES {
         match app.store.set_secret_meta(TOKEN, next, rev, app.nonce()).await {
             Ok(_) => return Ok(()),
             Err(e) if e.is_conflict() => {
+                let (state, now_rev) = stored(app, None).await?;
                 // Perhaps an earlier try of this very write, whose answer was lost.
-                let (state, _) = stored(app, None).await?;
                 if state.as_ref() == Some(next) {
                     return Ok(());
                 }
-                return Err(NoToken::Wait { after_s: 0, problem: "somebody reconnected meanwhile".to_owned() });
+                if now_rev != rev {
+                    return Err(NoToken::Wait { after_s: 0, problem: "somebody reconnected meanwhile".to_owned() });
+                }
             }
-            Err(e) => last = Some(e),
+            Err(e) => last = e.into(),
         }
         after_conflict(attempt.saturating_add(3), app.host.random()).await;
     }
-    Err(last.map_or_else(|| NoToken::Store(Unfinished::Contended { subject: TOKEN.to_owned() }), NoToken::from))
+    Err(last)
 }
 
 /// At the start of a process: when the practice connected again (another QUICKBOOKS_REFRESH_TOKEN), the postings that waited

@@ -14,16 +14,14 @@ pub use access::reconnected;
 
 use crate::app::{App, Held};
 use crate::changes::Changes;
-use crate::failure::Unfinished;
+use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::pause;
 use crate::task::Task;
 use books::{Stop, Work};
 use vesper_adapters::dynamo::store::RowRef;
 use vesper_core::effect::{Begin, EffectState};
 
-/// How long a posting that is held back waits before it is looked at again, in seconds: paused.
-const PAUSED_S: i64 = 60;
-/// The same without a connection, in shadow mode, or without books.
+/// How long a posting waits without a connection, in shadow mode, or without books before it is looked at again, in seconds.
 const HELD_S: i64 = 15 * 60;
 
 /// Works off one posting. What QuickBooks or the network refuses is noted in the row and is no error of the message.
@@ -65,7 +63,7 @@ async fn held_back(app: &App) -> Result<Option<Stop>, Unfinished> {
         return Ok(Some(Stop::Held { after_s: HELD_S, why: "shadow mode writes to no outside system" }));
     }
     let paused = pause::current(app).await?.holds_postings();
-    Ok(paused.then_some(Stop::Held { after_s: PAUSED_S, why: "postings are paused" }))
+    Ok(paused.then_some(Stop::Held { after_s: pause::HELD_S, why: pause::POSTINGS_HELD }))
 }
 
 /// Brings a posting back to work by a person's hand: due now, with a new 24 hours. One that is done, or that somebody is at
@@ -74,6 +72,16 @@ async fn held_back(app: &App) -> Result<Option<Stop>, Unfinished> {
 /// # Errors
 /// When the store or a queue does not answer.
 pub async fn redrive(app: &App, row: &RowRef) -> Result<(), Unfinished> {
+    for attempt in 0..TRIES_ON_CONFLICT {
+        match redrive_once(app, row).await {
+            Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
+            result => return result,
+        }
+    }
+    Err(Unfinished::Contended { subject: "a posting".to_owned() })
+}
+
+async fn redrive_once(app: &App, row: &RowRef) -> Result<(), Unfinished> {
     let Some(mut read) = app.store.books(row).await? else { return Ok(()) };
     let effect = &mut read.item.effect;
     if effect.state == EffectState::Done || effect.lease.as_ref().is_some_and(|l| app.host.alive(l)) {
@@ -83,9 +91,6 @@ pub async fn redrive(app: &App, row: &RowRef) -> Result<(), Unfinished> {
     let mut changes = Changes::new(app, app.now());
     changes.audit("redriven", &read.item.posting.subject, read.item.posting.id.as_str());
     changes.unit.update(&read);
-    match changes.commit().await {
-        Err(e) if e.is_conflict() => return Ok(()),
-        result => result?,
-    }
+    changes.commit().await?;
     Ok(app.queues.send(Task::BooksV1 { row: row.clone() }, 0).await?)
 }

@@ -8,9 +8,13 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use vesper_adapters::dynamo::embedded::Engine;
+use vesper_adapters::dynamo::faults::{Fault as TableFault, Faults, Target, When};
 use vesper_adapters::dynamo::item::item_of;
 use vesper_adapters::dynamo::model::{PostingState, StoredAudit, StoredPosting, StoredReview};
+use vesper_adapters::dynamo::store::{Due, Store};
+use vesper_adapters::dynamo::table::Table;
 use vesper_adapters::http::{HttpRequest, TransportError};
+use vesper_adapters::personal::DataKey;
 use vesper_core::effect::Effect;
 use vesper_core::ids::PostingId;
 use vesper_core::money::Minor;
@@ -214,6 +218,37 @@ async fn a_posting_is_booked_once_however_often_it_is_woken() {
     let made = stage.fake.lock().unwrap().made[0].clone();
     assert_eq!((made["PrivateNote"].as_str(), made["TxnDate"].as_str()), (Some("vesper pst_1"), Some("2026-11-20")));
     assert_eq!((stage.audited("posted").await, stage.delays()), (1, vec![]));
+}
+
+/// The posting's row, the lease of the refresh, the new pair: the third write of the table.
+#[tokio::test]
+async fn a_new_token_pair_is_stored_although_the_table_refuses_its_write_at_first() {
+    for refused in 1..4 {
+        let mut stage = Stage::new().await;
+        let faults = Faults::over(stage.engine.http_client());
+        let table = Table::new(faults.client(1), "vesper".to_owned());
+        stage.bench.app.store = Store::new(table, DataKey::new([7; 32]));
+        let row = stage.post(1).await;
+        for call in 3..3 + refused {
+            faults.script(Target::Operation("PutItem"), When::Call(call), TableFault::TransactionConflict);
+        }
+        assert_eq!(stage.push(&row).await.state, EffectState::Done, "{refused}");
+        let _ = stage.push(&stage.post(2).await).await;
+        assert_eq!((stage.fake.lock().unwrap().refreshes.clone(), stage.made()), (vec!["ok"], 2), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_persons_redrive_is_not_lost_in_a_conflict() {
+    let mut stage = Stage::new().await;
+    let faults = Faults::over(stage.engine.http_client());
+    stage.bench.app.store = Store::new(Table::new(faults.client(1), "vesper".to_owned()), DataKey::new([7; 32]));
+    let row = stage.post(1).await;
+    stage.fate(&[NOT_A_NUMBER]);
+    assert_eq!(stage.push(&row).await.state, EffectState::Dead);
+    faults.script(Target::Writes, When::Call(1), TableFault::TransactionConflict);
+    redrive(&stage.bench.app, &row).await.unwrap();
+    assert_eq!(stage.push(&row).await.state, EffectState::Done);
 }
 
 #[tokio::test]
@@ -469,8 +504,10 @@ async fn what_is_paused_or_in_shadow_mode_waits_without_a_call_and_does_not_grow
     for _ in 0..3 {
         assert_eq!(stage.push_after(24 * 3600, &row).await.state, EffectState::Pending);
     }
-    assert_eq!((stage.calls(), stage.delays()), (vec![], vec![60, 60, 60]));
+    assert_eq!((stage.calls(), stage.delays()), (vec![], vec![900, 900, 900]));
     crate::pause::set(&stage.bench.app, Pause::None).await.unwrap();
+    let due = stage.bench.app.store.due(stage.bench.app.now(), 10).await.unwrap();
+    assert!(matches!(due.as_slice(), [Due::Books(there)] if *there == row), "the end of the pause wakes it: {due:?}");
     let settings = SETTINGS.replace("[ehr]", "mode = \"shadow\"\n[ehr]");
     let shadow = app(&stage.engine, stage.script.clone(), &settings).await;
     shadow.host.advance_s(3 * 24 * 3600);
