@@ -1,7 +1,7 @@
 //! The whole bundle in process, between stand-ins of the three outside systems, on a clock that is moved by hand.
 //!
-//! With [`Ground::Faulty`] the table answers index queries 50 writes late and every few calls conflicts, throttles or loses an
-//! answer. With [`Options::by_hand`] nothing runs by itself: one message after the other, always in the same order.
+//! With [`Ground::Faulty`] the table answers index queries 50 writes late, and one in a few calls conflicts, is throttled or
+//! loses its answer; VESPER_FAULTS_SEED chooses which. With [`Options::by_hand`] nothing runs by itself: one message after the other, always in the same order.
 //! Must not: sleep, retry what the product must retry, or be used by the product.
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up is to fail where it stands")]
 
@@ -71,6 +71,8 @@ pub struct Options {
     pub go_live: Option<&'static str>,
     /// `matching.apply_credit = "oldest_first"`.
     pub credit_by_rule: bool,
+    /// The table is kept in a file, as `vesper serve` does; else in memory.
+    pub on_file: bool,
 }
 
 /// A practice, its outside systems, and the product between them.
@@ -89,6 +91,8 @@ pub struct Bundle {
     pub secrets: Secrets,
     options: Options,
     engine: Engine,
+    /// Where the table is kept with [`Options::on_file`]; it goes with the world.
+    _folder: Option<tempfile::TempDir>,
     host: Arc<Mutex<Arc<LocalHost>>>,
     made: u32,
 }
@@ -168,6 +172,11 @@ fn show_logs() {
     }
 }
 
+/// Which calls [`Ground::Faulty`] strikes: VESPER_FAULTS_SEED, else always the same.
+fn faults_seed() -> u64 {
+    std::env::var("VESPER_FAULTS_SEED").map_or(1, |n| n.parse().expect("VESPER_FAULTS_SEED is a number"))
+}
+
 fn now_s() -> i64 {
     Timestamp::now().as_second()
 }
@@ -181,7 +190,11 @@ impl Bundle {
     /// The same; `before` changes the outside systems before the product starts.
     pub async fn prepared(options: Options, before: impl FnOnce(&Standins)) -> Bundle {
         show_logs();
-        let engine = Engine::memory().unwrap();
+        let folder = options.on_file.then(|| tempfile::tempdir().unwrap());
+        let engine = match &folder {
+            Some(folder) => Engine::open(&folder.path().join("vesper.db")).unwrap(),
+            None => Engine::memory().unwrap(),
+        };
         let host = Arc::new(Mutex::new(Arc::new(LocalHost::standing(MONDAY.parse().unwrap()))));
         let told = Arc::clone(&host);
         let clock: Clock = Arc::new(move || told.lock().unwrap().now());
@@ -198,14 +211,15 @@ impl Bundle {
         let now_host = Arc::clone(&host.lock().unwrap());
         let stack = open(&options, &engine, &faults, &wire, now_host, settings.clone(), secrets()).await;
         if options.ground == Ground::Faulty {
-            faults.script(Target::Writes, When::Every(7), StoreFault::TransactionConflict);
-            faults.script(Target::Writes, When::Every(11), StoreFault::LostAnswer);
-            faults.script(Target::Any, When::Every(23), StoreFault::Throttled);
-            faults.script(Target::Reads, When::Every(31), StoreFault::LostAnswer);
-            faults.script(Target::Operation("BatchGetItem"), When::Every(3), StoreFault::HalfBatch);
+            let one_in = |n| When::OneIn { seed: faults_seed(), n };
+            faults.script(Target::Writes, one_in(7), StoreFault::TransactionConflict);
+            faults.script(Target::Writes, one_in(11), StoreFault::LostAnswer);
+            faults.script(Target::Any, one_in(23), StoreFault::Throttled);
+            faults.script(Target::Reads, one_in(31), StoreFault::LostAnswer);
+            faults.script(Target::Operation("BatchGetItem"), one_in(3), StoreFault::HalfBatch);
         }
         let secrets = secrets();
-        let bundle = Bundle { stack, standins, wire, faults, settings, secrets, options, engine, host, made: 0 };
+        let bundle = Bundle { stack, standins, wire, faults, settings, secrets, options, engine, _folder: folder, host, made: 0 };
         bundle.start().await;
         bundle
     }

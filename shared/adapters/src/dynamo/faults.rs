@@ -18,6 +18,7 @@ use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -71,16 +72,37 @@ pub enum When {
     Call(u64),
     /// This one and all after it: a process that has died, a region that is down.
     From(u64),
-    /// Each n-th.
-    Every(u64),
+    /// One in so many, chosen by partition and by the how-many-eth call on it: so the order in which tasks reach the table
+    /// does not matter. A partition that was struck twice running is spared once: three tries of the SDK get through.
+    OneIn {
+        /// Another seed chooses others.
+        seed: u64,
+        /// One in so many calls.
+        n: u64,
+    },
+}
+
+/// The call that is to be struck or not.
+struct Counted<'c> {
+    /// How many calls a script has counted.
+    count: u64,
+    operation: &'c str,
+    partition: &'c str,
+    /// How many calls of this operation there were on the partition.
+    on_partition: u64,
+    spared: bool,
 }
 
 impl When {
-    fn strikes(self, count: u64) -> bool {
+    fn strikes(self, call: &Counted<'_>) -> bool {
         match self {
-            When::Call(k) => count == k,
-            When::From(k) => count >= k,
-            When::Every(n) => n > 0 && count.is_multiple_of(n),
+            When::Call(k) => call.count == k,
+            When::From(k) => call.count >= k,
+            When::OneIn { seed, n } => {
+                let mut hasher = DefaultHasher::new();
+                (seed, n, call.operation, call.partition, call.on_partition).hash(&mut hasher);
+                n > 0 && !call.spared && hasher.finish().is_multiple_of(n)
+            }
         }
     }
 }
@@ -97,6 +119,8 @@ pub struct Faults {
 struct State {
     calls: BTreeMap<String, u64>,
     scripts: Vec<Script>,
+    /// By operation and partition: how many calls, and how many of the last ones were struck.
+    partitions: BTreeMap<(String, String), (u64, u32)>,
 }
 
 #[derive(Debug)]
@@ -172,25 +196,32 @@ impl Faults {
     }
 
     /// Counts the call and finds what strikes it.
-    fn strike(&self, operation: &str) -> Option<Fault> {
+    fn strike(&self, operation: &str, partition: &str) -> Option<Fault> {
         let mut state = self.state();
+        let state = &mut *state;
         let calls = state.calls.entry(operation.to_owned()).or_default();
         *calls = calls.saturating_add(1);
+        let (on_partition, in_a_row) = state.partitions.entry((operation.to_owned(), partition.to_owned())).or_default();
+        *on_partition = on_partition.saturating_add(1);
+        let spared = *in_a_row >= STRUCK_IN_A_ROW_MAX;
         let mut struck = None;
         for script in
             state.scripts.iter_mut().filter(|script| script.target.names(operation) && script.fault.can_strike(operation))
         {
             script.count = script.count.saturating_add(1);
-            if struck.is_none() && script.when.strikes(script.count) {
+            let call = Counted { count: script.count, operation, partition, on_partition: *on_partition, spared };
+            if struck.is_none() && script.when.strikes(&call) {
                 struck = Some(script.fault);
             }
         }
+        *in_a_row = if struck.is_some() { in_a_row.saturating_add(1) } else { 0 };
         struck
     }
 
     async fn answer(&self, inner: &SharedHttpConnector, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let operation = operation_of(&request).to_owned();
-        match self.strike(&operation) {
+        let partition = partition_of(body_of(&request)?);
+        match self.strike(&operation, &partition) {
             None => self.apply(inner, &operation, request).await,
             Some(Fault::Throttled) => {
                 let (status, body) = refuse(THROTTLED, "scripted");
@@ -289,10 +320,35 @@ impl HttpConnector for FaultsConnector {
     }
 }
 
+/// After so many strikes running on one partition its next call is spared by [`When::OneIn`].
+const STRUCK_IN_A_ROW_MAX: u32 = 2;
 const THROTTLED: &str = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
 
 fn writes_items(operation: &str) -> bool {
     matches!(operation, "PutItem" | "DeleteItem" | "TransactWriteItems")
+}
+
+/// The partition that a call is about. Of several the greatest: keys of audit records, which are random, are small.
+fn partition_of(body: &[u8]) -> String {
+    fn collect(value: &Value, found: &mut String) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let text = value.get("S").and_then(Value::as_str).filter(|_| matches!(name.as_str(), "pk" | ":pk" | ":p"));
+                    match text {
+                        Some(text) if text > found.as_str() => text.clone_into(found),
+                        Some(_) => {}
+                        None => collect(value, found),
+                    }
+                }
+            }
+            Value::Array(all) => all.iter().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = String::new();
+    collect(&serde_json::from_slice(body).unwrap_or_default(), &mut found);
+    found
 }
 
 fn names_an_index(body: &[u8]) -> bool {
