@@ -15,7 +15,7 @@ use vesper_adapters::dynamo::model::{
     BackReason, CreditLook, MoneyLeft, MoneyOf, ReviewOf, StoredAllocation, StoredAudit, StoredPosting, StoredReversal,
     StoredReview,
 };
-use vesper_adapters::dynamo::store::RowRef;
+use vesper_adapters::dynamo::store::{RowRef, Store};
 use vesper_adapters::quickbooks::doc_number;
 use vesper_adapters::settings::Accounts;
 use vesper_core::audit::AuditRecord;
@@ -49,6 +49,7 @@ pub fn review_id(reason: Reason, subject: &str, salt: &str) -> ReviewId {
 /// One step on its way into the store.
 pub struct Changes<'a> {
     app: &'a App,
+    store: &'a Store,
     now: Timestamp,
     /// What will be committed; callers add their own rows.
     pub unit: Unit,
@@ -59,7 +60,19 @@ impl<'a> Changes<'a> {
     /// Nothing yet.
     #[must_use]
     pub fn new(app: &'a App, now: Timestamp) -> Changes<'a> {
-        Changes { app, now, unit: Unit::new(), woken: Vec::new() }
+        Changes::on(app, &app.store, now)
+    }
+
+    /// The same on a store that may be gathering.
+    #[must_use]
+    pub fn on(app: &'a App, store: &'a Store, now: Timestamp) -> Changes<'a> {
+        Changes { app, store, now, unit: Unit::new(), woken: Vec::new() }
+    }
+
+    /// The store that this step is committed to.
+    #[must_use]
+    pub const fn store(&self) -> &'a Store {
+        self.store
     }
 
     /// When this step happens.
@@ -217,7 +230,7 @@ impl<'a> Changes<'a> {
                 about: review.about,
             },
         };
-        if !self.unit.holds(&row.key()) && self.app.store.review(&id).await?.is_none() {
+        if !self.unit.holds(&row.key()) && self.store.review(&id).await?.is_none() {
             self.audit("asked", review.subject, &format!("{} {id}", row.review.question.reason));
             self.unit.insert(&row);
             self.unit.put(&ReviewOf { subject: review.subject.to_owned(), review: id.clone() });
@@ -280,11 +293,20 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// `Conflict` when something it depends on changed; then nothing was stored.
     pub async fn commit(self) -> Result<(), Unfinished> {
-        self.app.store.commit(self.unit).await?;
-        for task in self.woken {
-            self.app.queues.send(task, 0).await?;
+        let app = self.app;
+        for task in self.gather().await? {
+            app.queues.send(task, 0).await?;
         }
         Ok(())
+    }
+
+    /// Adds the step to what a gathering store gathers; what is to be woken once that is committed.
+    ///
+    /// # Errors
+    /// `Conflict` when it does not follow from the steps before it.
+    pub async fn gather(self) -> Result<Vec<Task>, Unfinished> {
+        self.store.commit(self.unit).await?;
+        Ok(self.woken)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::changes::{Ask, Changes};
-use crate::failure::Unfinished;
+use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
 use crate::{push_books, write_back};
 use vesper_adapters::dynamo::item::{Stored, item_of};
@@ -27,6 +27,26 @@ pub async fn bury(app: &App, id: &str, task: &Task, problem: &str) -> Result<(),
         Question::new(Reason::DeadLetter, vec![Answer::Retry], format!("a message on {queue} could not be worked off"));
     changes.ask(Ask { subject: &id, payment: None, question, salt: "", about: None }).await?;
     changes.commit().await
+}
+
+/// A row is due that this release cannot read: it stays as it is, and a person is told once. A later release may read it.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn unreadable(app: &App, row: &RowRef, problem: &str) -> Result<(), Unfinished> {
+    let subject = row.to_string();
+    tracing::error!(row = subject, problem, "a stored row that is due cannot be read");
+    for attempt in 0..TRIES_ON_CONFLICT {
+        let mut changes = Changes::new(app, app.now());
+        let evidence = format!("what is stored there is due and cannot be read by this release: {problem}");
+        let question = Question::new(Reason::DeadLetter, vec![], evidence);
+        changes.ask(Ask { subject: &subject, payment: None, question, salt: problem, about: None }).await?;
+        match changes.commit().await {
+            Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
+            other => return other,
+        }
+    }
+    Err(Unfinished::Contended { subject })
 }
 
 /// The dead letter is worked off after all: its question is answered.

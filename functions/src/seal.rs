@@ -25,10 +25,14 @@ const LAST: &str = "last_seal";
 /// # Errors
 /// When the store does not answer, or when the newest seal is missing or damaged: a broken chain is not continued.
 pub async fn seal(app: &App) -> Result<u64, Unfinished> {
+    let records = app.store.unsealed(RECORDS_MAX).await?;
+    if records.is_empty() {
+        return Ok(0);
+    }
     let held = Held::new(app);
     let lease: Option<Read<Option<Lease>>> = app.store.meta(LEASE).await?;
     let (holder, rev) = lease.map_or((None, 0), |r| (r.item, r.rev));
-    if holder.is_some_and(|l| app.host.alive(&l)) || app.store.unsealed(1).await?.is_empty() {
+    if holder.is_some_and(|l| app.host.alive(&l)) {
         return Ok(0);
     }
     let until = app.now().saturating_add(SignedDuration::from_secs(LEASE_S)).unwrap_or(Timestamp::MAX);
@@ -38,7 +42,7 @@ pub async fn seal(app: &App) -> Result<u64, Unfinished> {
         Err(e) if e.is_conflict() => return Ok(0),
         Err(e) => return Err(e.into()),
     };
-    let sealed = seal_all(app).await;
+    let sealed = seal_all(app, records).await;
     match app.store.set_meta(LEASE, &None::<Lease>, rev).await {
         // Our lease was over, and somebody else has his.
         Err(e) if e.is_conflict() => sealed,
@@ -46,19 +50,23 @@ pub async fn seal(app: &App) -> Result<u64, Unfinished> {
     }
 }
 
-async fn seal_all(app: &App) -> Result<u64, Unfinished> {
+/// Seals these and what comes after them. Records that somebody else sealed since they were read refuse the seal.
+async fn seal_all(app: &App, mut records: Vec<Read<StoredAudit>>) -> Result<u64, Unfinished> {
     let mut sealed = 0_u64;
     for _ in 0..SEALS_MAX {
-        let records = app.store.unsealed(RECORDS_MAX).await?;
-        let count = u64::try_from(records.len()).unwrap_or(0);
+        let (count, full) = (u64::try_from(records.len()).unwrap_or(0), u64::from(RECORDS_MAX));
         if count == 0 {
             break;
         }
         match seal_one(app, records).await {
             Ok(()) => sealed = sealed.saturating_add(count),
-            Err(e) if e.is_conflict() => break, // Somebody else sealed them.
+            Err(e) if e.is_conflict() => break,
             Err(e) => return Err(e),
         }
+        if count < full {
+            break; // There were no more; what came since is for the next heartbeat.
+        }
+        records = app.store.unsealed(RECORDS_MAX).await?;
     }
     Ok(sealed)
 }
@@ -86,7 +94,7 @@ async fn previous(app: &App, last_n: u64) -> Result<[u8; 32], Unfinished> {
     if last_n == 0 {
         return Ok(GENESIS);
     }
-    let seal = app.store.last_seal().await?.filter(|s| s.n == last_n);
+    let seal = app.store.seal(last_n).await?;
     let hash = seal.and_then(|s| bytes(&s.hash));
     let broken = || BadItem { kind: StoredSeal::KIND.to_owned(), problem: format!("seal {last_n} is missing or damaged") };
     hash.ok_or_else(|| broken().into())

@@ -84,7 +84,7 @@ async fn to_credit(
 ) -> Result<bool, Unfinished> {
     let id = row.item.allocation.payment.clone();
     if !payments.contains_key(&id) {
-        let Some(read) = app.store.payment(&id).await? else { return Ok(false) };
+        let Some(read) = changes.store().payment(&id).await? else { return Ok(false) };
         payments.insert(id.clone(), read);
     }
     let Some(read) = payments.get_mut(&id) else { return Ok(false) };

@@ -1,5 +1,6 @@
 //! import: reads the EHR's change feed. Older never overwrites newer; after each page the parked payments that a record of it
-//! concerns are looked at again, in the order of first delivery; then the cursor moves.
+//! concerns are looked at again, in the order of first delivery; then the cursor moves. Records are stored several to a
+//! transaction; one that cannot be stored becomes a question and does not hold up the feed.
 //!
 //! Must not: be run twice at the same time (a lease keeps the second out), or decide anything itself.
 
@@ -9,6 +10,7 @@ mod records;
 mod tests;
 
 use crate::app::{App, Held};
+use crate::changes::{Ask, Changes};
 use crate::credit;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::reconcile::payments::look_at_all;
@@ -20,6 +22,7 @@ use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_adapters::ehr::{BridgeClient, Change, Page};
 use vesper_core::effect::Lease;
 use vesper_core::matching::Watch;
+use vesper_core::review::{Question, Reason};
 
 /// The small fact that holds the feed's cursor.
 const FEED: &str = "ehr_feed";
@@ -29,6 +32,11 @@ const LEASE: &str = "import_lease";
 const LEASE_S: i64 = 120;
 /// Records asked for per page.
 const PAGE: u16 = 500;
+/// A transaction takes no further record once so many items are gathered: one record rarely changes twenty, and DynamoDB's
+/// limit is 100.
+const ITEMS_MAX: usize = 40;
+/// Nor more records than this: the longer the reading takes, the more often somebody else is in the way.
+const RECORDS_MAX: usize = 16;
 
 /// How far the feed was read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,9 +61,14 @@ pub async fn cursor(store: &Store) -> Result<Option<String>, Failed> {
 /// When the bridge, the store or a queue does not answer: the next reading goes on from the cursor.
 pub async fn import(app: &App) -> Result<bool, Unfinished> {
     let Some(bridge) = &app.ehr.bridge else { return Ok(true) };
+    let feed = stored(app).await?;
+    let page = changes(app, bridge, &feed).await?;
+    if page.records.is_empty() && !page.has_more && feed.item.cursor.as_ref() == Some(&page.next_cursor) {
+        return Ok(true); // Most polls find nothing new: they need no lease.
+    }
     let held = Held::new(app);
     let Some(mut lease) = take_lease(app, &held).await? else { return Ok(false) };
-    let outcome = read_all(app, bridge, &held, &mut lease).await;
+    let outcome = read_all(app, bridge, &held, &mut lease, (feed, page)).await;
     lease.item = None;
     let rev = lease.rev;
     let freed = app.store.set_meta(LEASE, &lease.item, rev).await;
@@ -64,12 +77,31 @@ pub async fn import(app: &App) -> Result<bool, Unfinished> {
     Ok(true)
 }
 
-async fn read_all(app: &App, bridge: &BridgeClient, held: &Held<'_>, lease: &mut Read<Option<Lease>>) -> Result<(), Unfinished> {
+async fn stored(app: &App) -> Result<Read<Feed>, Unfinished> {
+    Ok(app.store.meta(FEED).await?.unwrap_or(Read { item: Feed::default(), rev: 0, sealed: None }))
+}
+
+async fn changes(app: &App, bridge: &BridgeClient, feed: &Read<Feed>) -> Result<Page, Unfinished> {
+    let first_seq = feed.item.seq.saturating_add(1);
+    Ok(bridge.changes(feed.item.cursor.as_deref(), PAGE, first_seq, app.host.real_unix_s()).await?)
+}
+
+/// `first` is the page that was read without the lease: it counts if the cursor still stands where it stood.
+async fn read_all(
+    app: &App,
+    bridge: &BridgeClient,
+    held: &Held<'_>,
+    lease: &mut Read<Option<Lease>>,
+    first: (Read<Feed>, Page),
+) -> Result<(), Unfinished> {
+    let mut known = Some(first);
     loop {
-        let feed = app.store.meta::<Feed>(FEED).await?.unwrap_or(Read { item: Feed::default(), rev: 0, sealed: None });
-        let first_seq = feed.item.seq.saturating_add(1);
-        let page = bridge.changes(feed.item.cursor.as_deref(), PAGE, first_seq, app.host.real_unix_s()).await?;
-        take_page(app, &page).await?;
+        let feed = stored(app).await?;
+        let page = match known.take().filter(|(before, _)| before.rev == feed.rev) {
+            Some((_, page)) => page,
+            None => changes(app, bridge, &feed).await?,
+        };
+        take_page(app, &page, feed.item.seq.saturating_add(1)).await?;
         let read = u64::try_from(page.records.len()).unwrap_or(u64::MAX);
         let next = Feed { cursor: Some(page.next_cursor.clone()), seq: feed.item.seq.saturating_add(read) };
         app.store.set_meta(FEED, &next, feed.rev).await?;
@@ -80,25 +112,21 @@ async fn read_all(app: &App, bridge: &BridgeClient, held: &Held<'_>, lease: &mut
     }
 }
 
-/// Stores a page's records, then looks at the payments that waited for any of them.
-async fn take_page(app: &App, page: &Page) -> Result<(), Unfinished> {
-    let mut arrived: BTreeSet<Watch> = BTreeSet::new();
+/// Stores a page's records, then looks at the payments that waited for any of them. `first_seq` numbers the first one.
+async fn take_page(app: &App, page: &Page, first_seq: u64) -> Result<(), Unfinished> {
+    let mut known: Vec<(u64, &Change)> = Vec::new();
     let (mut skipped, mut unreadable) = (0_u32, 0_u32);
-    for change in &page.records {
+    for (seq, change) in (first_seq..).zip(&page.records) {
         match change {
             Change::UnknownKind { .. } => skipped = skipped.saturating_add(1),
             Change::Unreadable { kind, id, problem } => {
                 unreadable = unreadable.saturating_add(1);
-                tracing::warn!(
-                    record.kind = kind,
-                    record.id = id.as_deref().unwrap_or("?"),
-                    problem,
-                    "an EHR record cannot be read"
-                );
+                refused(app, kind, id.as_deref(), seq, &format!("it cannot be read: {problem}")).await?;
             }
-            known => arrived.extend(take_record(app, known).await?),
+            _ => known.push((seq, change)),
         }
     }
+    let arrived = take_records(app, &known).await?;
     if !page.records.is_empty() {
         tracing::info!(records = page.records.len(), skipped, unreadable, "read a page of the EHR's changes");
     }
@@ -106,16 +134,92 @@ async fn take_page(app: &App, page: &Page) -> Result<(), Unfinished> {
     credit::arrived(app, &arrived).await
 }
 
-/// Stores one record; what waited for it is returned, also when the record was known: a crash may have come in between.
-async fn take_record(app: &App, change: &Change) -> Result<BTreeSet<Watch>, Unfinished> {
-    for attempt in 0..TRIES_ON_CONFLICT {
-        let outcome = match change {
-            Change::Client { client, personal } => records::client(app, client, personal).await,
-            Change::Invoice(invoice) => records::invoice(app, invoice).await,
-            Change::Payment(payment) => records::payment(app, payment).await,
-            Change::UnknownKind { .. } | Change::Unreadable { .. } => Ok(BTreeSet::new()),
+/// Stores these records, several in one transaction. Where others are in the way, or one cannot be stored, one by one: what
+/// is stored already is known then, and one that cannot be stored does not hold up the others.
+async fn take_records(app: &App, records: &[(u64, &Change)]) -> Result<BTreeSet<Watch>, Unfinished> {
+    let mut arrived = BTreeSet::new();
+    let mut rest = records;
+    while !rest.is_empty() {
+        match take_together(app, rest).await {
+            Ok((taken, watches)) => {
+                arrived.extend(watches);
+                rest = rest.get(taken..).unwrap_or_default();
+            }
+            Err(e) if e.is_conflict() || !e.may_pass() => {
+                for (seq, change) in rest.iter().take(RECORDS_MAX) {
+                    arrived.extend(take_record(app, *seq, change).await?);
+                }
+                rest = rest.get(RECORDS_MAX..).unwrap_or_default();
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(arrived)
+}
+
+/// Stores as many of the first of these records as fit into one transaction: how many, and what waited for them.
+async fn take_together(app: &App, records: &[(u64, &Change)]) -> Result<(usize, BTreeSet<Watch>), Unfinished> {
+    let store = app.store.gathering();
+    let (mut taken, mut arrived, mut woken) = (0_usize, BTreeSet::new(), Vec::new());
+    for (_, change) in records.iter().take(RECORDS_MAX) {
+        let record = match change {
+            Change::Client { client, personal } => records::client(app, &store, client, personal).await?,
+            Change::Invoice(invoice) => records::invoice(app, &store, invoice).await?,
+            Change::Payment(payment) => records::payment(app, &store, payment).await?,
+            Change::UnknownKind { .. } | Change::Unreadable { .. } => records::Taken::default(),
         };
-        match outcome {
+        arrived.extend(record.arrived);
+        woken.extend(record.woken);
+        taken = taken.saturating_add(1);
+        if store.gathered() >= ITEMS_MAX {
+            break;
+        }
+    }
+    store.flush().await?;
+    for task in woken {
+        app.queues.send(task, 0).await?;
+    }
+    Ok((taken, arrived))
+}
+
+/// Stores one record; what waited for it is returned. One that cannot be stored, now or later, becomes a question.
+async fn take_record(app: &App, seq: u64, change: &Change) -> Result<BTreeSet<Watch>, Unfinished> {
+    for attempt in 0..TRIES_ON_CONFLICT {
+        match take_together(app, &[(seq, change)]).await {
+            Ok((_, arrived)) => return Ok(arrived),
+            Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
+            Err(e) if !e.may_pass() => {
+                let (kind, id) = name_of(change);
+                refused(app, kind, id, seq, &format!("it cannot be stored: {e}")).await?;
+                return Ok(BTreeSet::new());
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Err(Unfinished::Contended { subject: "an EHR record".to_owned() })
+}
+
+fn name_of(change: &Change) -> (&str, Option<&str>) {
+    match change {
+        Change::Client { client, .. } => ("client", Some(client.id.as_str())),
+        Change::Invoice(invoice) => ("invoice", Some(invoice.id.as_str())),
+        Change::Payment(payment) => ("payment", Some(payment.id.as_str())),
+        Change::UnknownKind { kind } => (kind, None),
+        Change::Unreadable { kind, id, .. } => (kind, id.as_deref()),
+    }
+}
+
+/// A record that Vesper cannot take over: a person is told, once for this version of it, and the feed goes on.
+async fn refused(app: &App, kind: &str, id: Option<&str>, seq: u64, problem: &str) -> Result<(), Unfinished> {
+    let place = format!("record {seq} of the feed");
+    let subject = id.unwrap_or(&place);
+    tracing::warn!(record.kind = kind, record.id = subject, problem, "an EHR record was not taken over");
+    for attempt in 0..TRIES_ON_CONFLICT {
+        let mut changes = Changes::new(app, app.now());
+        let evidence = format!("the EHR's {kind} record was not taken over; {problem}");
+        let question = Question::new(Reason::UnreadableEvent, vec![], evidence);
+        changes.ask(Ask { subject, payment: None, question, salt: &place, about: None }).await?;
+        match changes.commit().await {
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
             other => return other,
         }

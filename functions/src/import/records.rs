@@ -1,4 +1,6 @@
 //! One record of the EHR into the store: the record, the pointers to it, and the version of every client whose debts it changes.
+//!
+//! Must not: commit. The store it is given gathers: `import` commits several records together.
 
 use super::adjudicated;
 use crate::app::App;
@@ -13,7 +15,7 @@ use vesper_adapters::dynamo::model::{
     Dependent, EhrReference, InvoiceHome, InvoiceNumber, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer,
     StoredEhrPayment, StoredEmail, StoredInvoice, StoredReversal,
 };
-use vesper_adapters::dynamo::store::RowRef;
+use vesper_adapters::dynamo::store::{RowRef, Store};
 use vesper_adapters::personal::Personal;
 use vesper_core::effect::Effect;
 use vesper_core::ids::{ClientId, CustomerId, EmailHash, InvoiceId, PaymentId};
@@ -23,20 +25,35 @@ use vesper_core::records::{Client, EhrPayment, Invoice, Portion};
 use vesper_core::review::{Answer, Question, Reason};
 use vesper_core::world::{World, is_stripe_reference};
 
+/// What a record brought.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// What parked payments may have waited for; also when the record was known: a crash may have come in between.
+    pub(super) arrived: BTreeSet<Watch>,
+    /// What is to be woken once it is stored.
+    pub(super) woken: Vec<Task>,
+}
+
+impl Taken {
+    fn known(arrived: BTreeSet<Watch>) -> Taken {
+        Taken { arrived, woken: Vec::new() }
+    }
+}
+
 /// A client's record.
-pub(super) async fn client(app: &App, new: &Client, personal: &Personal) -> Result<BTreeSet<Watch>, Unfinished> {
-    let old = app.store.client(&new.id).await?;
+pub(super) async fn client(app: &App, store: &Store, new: &Client, personal: &Personal) -> Result<Taken, Unfinished> {
+    let old = store.client(&new.id).await?;
     let before = old.as_ref().map(|r| r.item.client.clone());
     let arrived = who_waited_for(new, before.as_ref());
     if before.as_ref().is_some_and(|b| b.seen >= new.seen) {
-        return Ok(arrived);
+        return Ok(Taken::known(arrived));
     }
     let guarantors = [before.as_ref().and_then(|b| b.guarantor.clone()), new.guarantor.clone()];
     let concerned = guarantors.iter().flatten().cloned().chain([new.id.clone()]);
-    let loaded = app.store.versions_of(concerned.collect()).await?;
-    let mut changes = Changes::new(app, app.now());
+    let loaded = store.versions_of(concerned.collect()).await?;
+    let mut changes = Changes::on(app, store, app.now());
     let unit = &mut changes.unit;
-    let sealed = app.store.seal_personal(&new.id, personal, app.nonce());
+    let sealed = store.seal_personal(&new.id, personal, app.nonce());
     unit.put_sealed(&StoredClient { client: new.clone() }, old.as_ref().map_or(0, |r| r.rev), Some(sealed));
     let [was, is] = guarantors;
     if was != is {
@@ -49,10 +66,9 @@ pub(super) async fn client(app: &App, new: &Client, personal: &Personal) -> Resu
         }
     }
     loaded.bump_all(unit);
-    emails(app, unit, new, before.as_ref()).await?;
-    customers(app, &mut changes, new, before.as_ref()).await?;
-    changes.commit().await?;
-    Ok(arrived)
+    emails(store, unit, new, before.as_ref()).await?;
+    customers(&mut changes, new, before.as_ref()).await?;
+    Ok(Taken { arrived, woken: changes.gather().await? })
 }
 
 /// Any record of the family counts as the client's.
@@ -66,11 +82,11 @@ fn who_waited_for(new: &Client, before: Option<&Client>) -> BTreeSet<Watch> {
     arrived
 }
 
-async fn emails(app: &App, unit: &mut Unit, new: &Client, before: Option<&Client>) -> Result<(), Unfinished> {
+async fn emails(store: &Store, unit: &mut Unit, new: &Client, before: Option<&Client>) -> Result<(), Unfinished> {
     let had: BTreeSet<&EmailHash> = before.iter().flat_map(|b| &b.emails).collect();
     let has: BTreeSet<&EmailHash> = new.emails.iter().collect();
     for email in had.symmetric_difference(&has) {
-        let mut row: Read<StoredEmail> = app.store.email(email).await?.unwrap_or_else(|| nobodys(email));
+        let mut row: Read<StoredEmail> = store.email(email).await?.unwrap_or_else(|| nobodys(email));
         if has.contains(*email) {
             row.item.clients.insert(new.id.clone());
         } else {
@@ -81,14 +97,14 @@ async fn emails(app: &App, unit: &mut Unit, new: &Client, before: Option<&Client
     Ok(())
 }
 
-async fn customers(app: &App, changes: &mut Changes<'_>, new: &Client, before: Option<&Client>) -> Result<(), Unfinished> {
+async fn customers(changes: &mut Changes<'_>, new: &Client, before: Option<&Client>) -> Result<(), Unfinished> {
     let had: BTreeSet<&CustomerId> = before.iter().flat_map(|b| &b.customers).collect();
     let has: BTreeSet<&CustomerId> = new.customers.iter().collect();
     for customer in had.symmetric_difference(&has) {
-        let mut row: Read<StoredCustomer> = app.store.customer(customer).await?.unwrap_or_else(|| unknown(customer));
+        let mut row: Read<StoredCustomer> = changes.store().customer(customer).await?.unwrap_or_else(|| unknown(customer));
         if has.contains(*customer) {
             row.item.told.insert(new.id.clone());
-            contradicted(app, changes, &row.item, new).await?;
+            contradicted(changes, &row.item, new).await?;
         } else {
             row.item.told.remove(&new.id);
         }
@@ -98,13 +114,13 @@ async fn customers(app: &App, changes: &mut Changes<'_>, new: &Client, before: O
 }
 
 /// A link made by e-mail that the EHR now contradicts: the EHR wins for later payments, and a person is told.
-async fn contradicted(app: &App, changes: &mut Changes<'_>, row: &StoredCustomer, told: &Client) -> Result<(), Unfinished> {
+async fn contradicted(changes: &mut Changes<'_>, row: &StoredCustomer, told: &Client) -> Result<(), Unfinished> {
     let Some(own) = row.own.as_ref().filter(|own| **own != told.id) else { return Ok(()) };
     let family = told.guarantor.as_ref() == Some(own);
     if family {
         return Ok(());
     }
-    let Some(link) = app.store.own_link(own, &row.customer).await? else { return Ok(()) };
+    let Some(link) = changes.store().own_link(own, &row.customer).await? else { return Ok(()) };
     let payment: &PaymentId = &link.item.payment;
     let question =
         Question::new(Reason::ClientConflict, vec![], "the EHR links the customer to another client than the e-mail did");
@@ -113,27 +129,27 @@ async fn contradicted(app: &App, changes: &mut Changes<'_>, row: &StoredCustomer
 }
 
 /// An invoice's record.
-pub(super) async fn invoice(app: &App, new: &Invoice) -> Result<BTreeSet<Watch>, Unfinished> {
-    let home = app.store.invoice_home(&new.id).await?;
+pub(super) async fn invoice(app: &App, store: &Store, new: &Invoice) -> Result<Taken, Unfinished> {
+    let home = store.invoice_home(&new.id).await?;
     let lived_with = home.as_ref().map(|h| h.item.client.clone());
     // Until an invoice has arrived, what is allocated to it (rule 16) stands with an owner of its own.
     let from = lived_with.clone().unwrap_or_else(|| unknown_owner(&new.id));
-    let loaded = load_around(app, &new.client, Some(&from)).await?;
+    let loaded = load_around(store, &new.client, Some(&from)).await?;
     let old = loaded.world.invoice(&new.id).and_then(|f| f.invoice.clone());
     let arrived = who_waited_for_invoice(&loaded, new, old.as_ref());
     if old.as_ref().is_some_and(|o| o.seen >= new.seen) {
-        return Ok(arrived);
+        return Ok(Taken::known(arrived));
     }
-    let mut changes = Changes::new(app, app.now());
+    let mut changes = Changes::on(app, store, app.now());
     let unit = &mut changes.unit;
     if lived_with.as_ref() != Some(&new.client) {
-        moved_in(app, unit, &loaded, new, lived_with.as_ref()).await?;
-        for orphan in app.store.orphan_payments(&new.id).await? {
-            on_another_invoice(app, &mut changes, &loaded, &orphan.payment).await?;
+        moved_in(store, unit, &loaded, new, lived_with.as_ref()).await?;
+        for orphan in store.orphan_payments(&new.id).await? {
+            on_another_invoice(&mut changes, &loaded, &orphan.payment).await?;
         }
     }
     let unit = &mut changes.unit;
-    let rev = if lived_with.as_ref() == Some(&new.client) { app.store.invoice(&new.id).await?.map_or(0, |r| r.rev) } else { 0 };
+    let rev = if lived_with.as_ref() == Some(&new.client) { store.invoice(&new.id).await?.map_or(0, |r| r.rev) } else { 0 };
     unit.put_sealed(&StoredInvoice { invoice: new.clone() }, rev, None);
     if let Some(number) = new.number.clone().filter(|n| !n.trim().is_empty()) {
         unit.put(&InvoiceNumber { number: number.trim().to_owned(), invoice: new.id.clone() });
@@ -141,20 +157,19 @@ pub(super) async fn invoice(app: &App, new: &Invoice) -> Result<BTreeSet<Watch>,
     sessions(unit, new, old.as_ref());
     loaded.bump_all(unit);
     let mut after = loaded.world.clone();
-    for orphan in app.store.orphan_payments(&new.id).await? {
+    for orphan in store.orphan_payments(&new.id).await? {
         after.apply_ehr_payment(orphan.payment);
     }
     after.apply_invoice(new.clone());
     let mut rows = adjudicated::follow(app, &mut changes, &loaded, &mut after, old.as_ref(), new).await?;
     what_is_shown(&mut changes, &loaded, &after, &new.id, Told::Version, &mut rows).await?;
-    store_rows(app, &mut changes, &loaded, new, rows).await?;
-    changes.commit().await?;
-    Ok(arrived)
+    store_rows(&mut changes, &loaded, new, rows).await?;
+    Ok(Taken { arrived, woken: changes.gather().await? })
 }
 
-async fn load_around(app: &App, client: &ClientId, other: Option<&ClientId>) -> Result<Loaded, Unfinished> {
+async fn load_around(store: &Store, client: &ClientId, other: Option<&ClientId>) -> Result<Loaded, Unfinished> {
     let all: BTreeSet<ClientId> = other.cloned().into_iter().chain([client.clone()]).collect();
-    Ok(app.store.load_partitions_of(all).await?)
+    Ok(store.load_partitions_of(all).await?)
 }
 
 fn who_waited_for_invoice(loaded: &Loaded, new: &Invoice, old: Option<&Invoice>) -> BTreeSet<Watch> {
@@ -172,16 +187,16 @@ fn family_of(loaded: &Loaded, client: &ClientId) -> impl Iterator<Item = Watch> 
 }
 
 /// The invoice is new, or changed hands: its EHR payments and our allocations come with it.
-async fn moved_in(app: &App, unit: &mut Unit, loaded: &Loaded, new: &Invoice, from: Option<&ClientId>) -> Result<(), Unfinished> {
+async fn moved_in(store: &Store, unit: &mut Unit, loaded: &Loaded, new: &Invoice, from: Option<&ClientId>) -> Result<(), Unfinished> {
     let home = InvoiceHome { invoice: new.id.clone(), client: new.client.clone() };
-    match app.store.invoice_home(&new.id).await? {
+    match store.invoice_home(&new.id).await? {
         None => unit.insert(&home),
         Some(mut read) => {
             read.item = home;
             unit.update(&read);
         }
     }
-    for orphan in app.store.orphan_payments(&new.id).await? {
+    for orphan in store.orphan_payments(&new.id).await? {
         unit.remove(vesper_adapters::dynamo::item::Stored::key(&orphan));
         reference(unit, &orphan.payment, Some(&new.client));
         unit.put(&StoredEhrPayment { client: Some(new.client.clone()), payment: orphan.payment });
@@ -203,7 +218,6 @@ async fn moved_in(app: &App, unit: &mut Unit, loaded: &Loaded, new: &Invoice, fr
 
 /// Stores the allocations of an invoice that changed; all of them, with their reversals, move with it when it changed hands.
 async fn store_rows(
-    app: &App,
     changes: &mut Changes<'_>,
     loaded: &Loaded,
     new: &Invoice,
@@ -223,7 +237,7 @@ async fn store_rows(
         changes.unit.insert(&moved);
         wake_moved(changes, RowRef::of(&moved), moved.effect.as_ref(), moved.worklist);
         let (from, payment) = (&row.item.allocation.client, &row.item.allocation.payment);
-        for reversal in app.store.reversals(from, payment).await?.into_iter().filter(|r| r.item.n == row.item.n) {
+        for reversal in changes.store().reversals(from, payment).await?.into_iter().filter(|r| r.item.n == row.item.n) {
             changes.unit.remove_read(&reversal);
             let moved = StoredReversal { client: new.client.clone(), ..reversal.item };
             changes.unit.insert(&moved);
@@ -268,39 +282,38 @@ fn reference(unit: &mut Unit, payment: &EhrPayment, client: Option<&ClientId>) {
 }
 
 /// An EHR payment's record.
-pub(super) async fn payment(app: &App, told: &EhrPayment) -> Result<BTreeSet<Watch>, Unfinished> {
+pub(super) async fn payment(app: &App, store: &Store, told: &EhrPayment) -> Result<Taken, Unfinished> {
     let new = &without_free_text(told);
-    let home = app.store.invoice_home(&new.invoice).await?.map(|h| h.item.client);
+    let home = store.invoice_home(&new.invoice).await?.map(|h| h.item.client);
     let mut arrived = BTreeSet::new();
     if is_stripe_reference(&new.reference) {
         arrived.insert(Watch::EhrReference(new.reference.clone()));
     }
     let Some(client) = home else {
-        orphan(app, new).await?;
-        return Ok(arrived);
+        orphan(store, new).await?;
+        return Ok(Taken::known(arrived));
     };
-    let loaded = load_around(app, &client, None).await?;
+    let loaded = load_around(store, &client, None).await?;
     arrived.extend(family_of(&loaded, &client));
     arrived.insert(Watch::Invoice(new.invoice.clone()));
     let old = loaded.world.invoices().find_map(|f| f.payments.get(&new.id));
     if old.is_some_and(|o| o.seen >= new.seen) {
-        return Ok(arrived);
+        return Ok(Taken::known(arrived));
     }
-    let mut changes = Changes::new(app, app.now());
+    let mut changes = Changes::on(app, store, app.now());
     let mut after = loaded.world.clone();
     after.apply_ehr_payment(new.clone());
     let kept = after.invoice(&new.invoice).and_then(|f| f.payments.get(&new.id)).cloned().unwrap_or_else(|| new.clone());
     changes.unit.put(&StoredEhrPayment { client: Some(client.clone()), payment: kept });
     reference(&mut changes.unit, new, Some(&client));
     loaded.bump_all(&mut changes.unit);
-    on_another_invoice(app, &mut changes, &loaded, new).await?;
+    on_another_invoice(&mut changes, &loaded, new).await?;
     let mut rows = Rows::new();
     what_is_shown(&mut changes, &loaded, &after, &new.invoice, Told::Payment, &mut rows).await?;
     for row in rows.values() {
         changes.unit.update(row);
     }
-    changes.commit().await?;
-    Ok(arrived)
+    Ok(Taken { arrived, woken: changes.gather().await? })
 }
 
 /// Only references that say whose payment it is are kept: a person may have typed a name into another.
@@ -317,9 +330,9 @@ fn without_free_text(told: &EhrPayment) -> EhrPayment {
 }
 
 /// An EHR payment whose invoice has not arrived: it waits with the invoice's owner to be.
-async fn orphan(app: &App, new: &EhrPayment) -> Result<(), Unfinished> {
-    let loaded = app.store.versions_of(BTreeSet::from([unknown_owner(&new.invoice)])).await?;
-    let known = app.store.orphan_payments(&new.invoice).await?.into_iter().find(|o| o.payment.id == new.id).map(|o| o.payment);
+async fn orphan(store: &Store, new: &EhrPayment) -> Result<(), Unfinished> {
+    let loaded = store.versions_of(BTreeSet::from([unknown_owner(&new.invoice)])).await?;
+    let known = store.orphan_payments(&new.invoice).await?.into_iter().find(|o| o.payment.id == new.id).map(|o| o.payment);
     if known.as_ref().is_some_and(|k| k.seen >= new.seen) {
         return Ok(());
     }
@@ -329,11 +342,11 @@ async fn orphan(app: &App, new: &EhrPayment) -> Result<(), Unfinished> {
     reference(&mut unit, &payment, None);
     unit.put(&StoredEhrPayment { client: None, payment });
     loaded.bump_all(&mut unit);
-    Ok(app.store.commit(unit).await?)
+    Ok(store.commit(unit).await?)
 }
 
 /// An EHR payment with our payment's id on another invoice than ours: a person is asked, the allocation stands.
-async fn on_another_invoice(app: &App, changes: &mut Changes<'_>, loaded: &Loaded, new: &EhrPayment) -> Result<(), Unfinished> {
+async fn on_another_invoice(changes: &mut Changes<'_>, loaded: &Loaded, new: &EhrPayment) -> Result<(), Unfinished> {
     if new.portion != Portion::Client || !new.net().is_positive() || !is_stripe_reference(&new.reference) {
         return Ok(());
     }
@@ -341,7 +354,7 @@ async fn on_another_invoice(app: &App, changes: &mut Changes<'_>, loaded: &Loade
     let of_charge = |r: &&Read<StoredAllocation>| r.item.allocation.charge.as_ref().is_some_and(|c| c.as_str() == new.reference);
     let by_charge = loaded.allocations.iter().find(of_charge).map(|r| r.item.allocation.payment.clone());
     let Some(id) = by_charge.or_else(|| PaymentId::parse(&new.reference).ok()) else { return Ok(()) };
-    let Some(read) = app.store.payment(&id).await? else { return Ok(()) };
+    let Some(read) = changes.store().payment(&id).await? else { return Ok(()) };
     let shares = &read.item.payment.shares;
     if shares.iter().any(|s| s.net().is_positive()) && !shares.iter().any(|s| s.invoice == new.invoice) {
         disagrees(changes, &new.invoice, &id, &format!("elsewhere {}", new.id), "the EHR holds our payment on another invoice")

@@ -1,6 +1,6 @@
 //! Records of the EHR on the embedded engine: what they do to money that was allocated before.
 
-use super::records;
+use super::*;
 use crate::dead_letters;
 use crate::reconcile::{self, movements};
 use crate::testing::{Bench, SETTINGS, Script, app};
@@ -8,11 +8,14 @@ use crate::write_back;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vesper_adapters::dynamo::embedded::Engine;
-use vesper_adapters::dynamo::item::Read;
-use vesper_adapters::dynamo::model::{StoredAllocation, StoredReversal};
-use vesper_adapters::dynamo::store::RowRef;
+use vesper_adapters::dynamo::faults::{Fault, Faults, Target, When};
+use vesper_adapters::dynamo::item::{Read, item_of};
+use vesper_adapters::dynamo::model::{StoredAllocation, StoredAudit, StoredReversal};
+use vesper_adapters::dynamo::row::Row;
+use vesper_adapters::dynamo::store::{RowRef, Store};
+use vesper_adapters::dynamo::table::Table;
 use vesper_adapters::http::TransportError;
-use vesper_adapters::personal::Personal;
+use vesper_adapters::personal::{DataKey, Personal};
 use vesper_core::effect::EffectState;
 use vesper_core::event::{Event, Reference, Refund, RefundStatus, Success, What};
 use vesper_core::ids::*;
@@ -20,7 +23,7 @@ use vesper_core::money::{Currency, Minor};
 use vesper_core::movement::Movement;
 use vesper_core::payment::PaymentState;
 use vesper_core::records::*;
-use vesper_core::review::{Reason, Status};
+use vesper_core::review::Status;
 
 fn minor(v: i64) -> Minor {
     Minor::new(v).unwrap()
@@ -63,6 +66,7 @@ fn takes(request: &vesper_adapters::http::HttpRequest) -> Result<(u16, String), 
 }
 
 struct Practice {
+    engine: Engine,
     bench: Bench,
     bridge: Arc<Script>,
     seq: std::cell::Cell<u64>,
@@ -78,8 +82,9 @@ impl Practice {
         answer: impl Fn(&vesper_adapters::http::HttpRequest) -> Result<(u16, String), TransportError> + Send + Sync + 'static,
     ) -> Practice {
         let bridge = Script::new(answer);
-        let bench = app(&Engine::memory().unwrap(), bridge.clone(), SETTINGS).await;
-        let p = Practice { bench, bridge, seq: 1.into() };
+        let engine = Engine::memory().unwrap();
+        let bench = app(&engine, bridge.clone(), SETTINGS).await;
+        let p = Practice { engine, bench, bridge, seq: 1.into() };
         p.client("c_1", |c| c.customers = vec![CustomerId::parse("cus_1").unwrap()]).await;
         p.client("c_2", |_| {}).await;
         p
@@ -91,7 +96,16 @@ impl Practice {
         Seen { observed_at: self.bench.app.host.now(), seq: self.seq.get() }
     }
 
+    async fn take(&self, change: Change) {
+        take_records(&self.bench.app, &[(1, &change)]).await.unwrap();
+    }
+
     async fn client(&self, id: &str, change: impl FnOnce(&mut Client)) {
+        let client = self.person(id, change);
+        self.take(client).await;
+    }
+
+    fn person(&self, id: &str, change: impl FnOnce(&mut Client)) -> Change {
         let mut client = Client {
             id: cl(id),
             customers: vec![],
@@ -105,10 +119,15 @@ impl Practice {
             seen: self.seen(),
         };
         change(&mut client);
-        records::client(&self.bench.app, &client, &Personal::default()).await.unwrap();
+        Change::Client { client, personal: Personal::default() }
     }
 
     async fn bill(&self, client: &str, id: &str, charge: i64, paid: i64, change: impl FnOnce(&mut Invoice)) {
+        let bill = self.billed(client, id, charge, paid, change);
+        self.take(bill).await;
+    }
+
+    fn billed(&self, client: &str, id: &str, charge: i64, paid: i64, change: impl FnOnce(&mut Invoice)) -> Change {
         let mut invoice = Invoice {
             id: inv(id),
             number: None,
@@ -124,7 +143,7 @@ impl Practice {
             seen: self.seen(),
         };
         change(&mut invoice);
-        records::invoice(&self.bench.app, &invoice).await.unwrap();
+        Change::Invoice(invoice)
     }
 
     fn in_ehr(&self, id: &str, invoice: &str, amount: i64, reference: &str) -> EhrPayment {
@@ -145,7 +164,7 @@ impl Practice {
     }
 
     async fn told(&self, payment: &EhrPayment) {
-        records::payment(&self.bench.app, payment).await.unwrap();
+        self.take(Change::Payment(payment.clone())).await;
     }
 
     fn success(&self, id: &str, amount: i64) -> Success {
@@ -203,6 +222,29 @@ impl Practice {
         (p.allocated().get(), p.unapplied.get(), p.credit.get())
     }
 
+    /// Calls to the table go through this from here on, and none is repeated.
+    fn through_faults(&mut self) -> Faults {
+        let faults = Faults::over(self.engine.http_client());
+        self.bench.app.store = Store::new(Table::new(faults.client(1), "vesper".to_owned()), DataKey::new([7; 32]));
+        faults
+    }
+
+    /// Every row but for revisions and what is random in audit records.
+    async fn rows(&self) -> BTreeSet<(String, String, String, Option<String>)> {
+        let mut rows = BTreeSet::new();
+        let mut each = |row: Row| {
+            let key = if row.kind == "AuditV1" {
+                let record = item_of::<StoredAudit>(&row).unwrap().item.record;
+                (record.at, record.action, record.subject + &record.detail, None)
+            } else {
+                (row.pk, row.sk, row.body, row.due)
+            };
+            rows.insert(key);
+        };
+        self.bench.app.store.scan(&mut each).await.unwrap();
+        rows
+    }
+
     async fn asked(&self, subject: &str) -> Vec<Reason> {
         let all = self.bench.app.store.reviews_about(subject).await.unwrap();
         all.iter().filter(|r| r.item.review.status == Status::Open).map(|r| r.item.review.question.reason).collect()
@@ -212,6 +254,112 @@ impl Practice {
         let sent = self.bridge.take();
         let posts = sent.iter().filter(|r| r.method == http::Method::POST && r.url.contains("/v1/payments"));
         posts.map(|r| serde_json::from_slice(&r.body).unwrap()).collect()
+    }
+}
+
+/// A page on which one record follows from another: versions of one invoice, a payment before its invoice, a bill that changes
+/// hands, a family that comes together.
+async fn entangled(p: &Practice) -> Vec<Change> {
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    let reference = p.row("c_1", "pi_1", 1).await.unwrap().item.allocation.reference;
+    vec![
+        p.person("c_2", |c| c.guarantor = Some(cl("c_1"))),
+        Change::Payment(p.in_ehr("epay_9", "inv_9", 500, "pi_9")),
+        p.billed("c_2", "inv_9", 900, 500, |i| i.number = Some("N-9".into())),
+        Change::Payment(p.in_ehr("epay_1", "inv_1", 4200, &reference)),
+        p.billed("c_1", "inv_1", 4200, 4200, |_| {}),
+        p.billed("c_1", "inv_1", 3000, 3000, |i| i.sessions = vec![]),
+        p.billed("c_2", "inv_1", 3000, 3000, |_| {}),
+        p.person("c_2", |c| c.emails = vec![p.bench.app.projection.hasher.hash("ada@example.org").unwrap()]),
+    ]
+}
+
+#[tokio::test]
+async fn records_that_are_stored_together_leave_what_they_leave_one_by_one() {
+    let mut together = Practice::new().await;
+    let page = entangled(&together).await;
+    let faults = together.through_faults();
+    let numbered: Vec<(u64, &Change)> = (1..).zip(&page).collect();
+    let arrived = take_records(&together.bench.app, &numbered).await.unwrap();
+    assert_eq!(faults.calls(&Target::Operation("TransactWriteItems")), 1);
+
+    let one_by_one = Practice::new().await;
+    let page = entangled(&one_by_one).await;
+    let mut want = BTreeSet::new();
+    for (seq, change) in (1..).zip(&page) {
+        want.extend(take_record(&one_by_one.bench.app, seq, change).await.unwrap());
+    }
+    assert_eq!(arrived, want);
+    assert_eq!(together.rows().await, one_by_one.rows().await);
+    assert_eq!(together.stands("pi_1").await, (3000, 1200, 1200));
+    let woken = |p: &Practice| p.bench.queue.take().len();
+    assert_eq!(woken(&together), woken(&one_by_one));
+}
+
+#[tokio::test]
+async fn a_page_is_stored_one_by_one_where_others_are_in_the_way() {
+    let mut p = Practice::new().await;
+    let page = entangled(&p).await;
+    let faults = p.through_faults();
+    for call in [1, 3, 4] {
+        faults.script(Target::Operation("TransactWriteItems"), When::Call(call), Fault::TransactionConflict);
+    }
+    let numbered: Vec<(u64, &Change)> = (1..).zip(&page).collect();
+    take_records(&p.bench.app, &numbered).await.unwrap();
+    assert_eq!(p.stands("pi_1").await, (3000, 1200, 1200));
+    // Once more, as after a crash before the cursor moved: nothing changes.
+    let before = p.rows().await;
+    take_records(&p.bench.app, &numbered).await.unwrap();
+    assert_eq!(p.rows().await, before);
+}
+
+#[tokio::test]
+async fn a_long_page_is_several_transactions_of_bounded_size() {
+    let mut p = Practice::new().await;
+    let page: Vec<Change> = (0..60).map(|n| p.billed("c_1", &format!("inv_{n}"), 4200, 0, |_| {})).collect();
+    let faults = p.through_faults();
+    let numbered: Vec<(u64, &Change)> = (1..).zip(&page).collect();
+    take_records(&p.bench.app, &numbered).await.unwrap();
+    assert_eq!(faults.calls(&Target::Operation("TransactWriteItems")), 4);
+    assert_eq!(p.bench.app.store.load_clients([cl("c_1")]).await.unwrap().world.invoices().count(), 60);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_stored_becomes_a_question_and_holds_nobody_up() {
+    let p = Practice::new().await;
+    let many = (0..120).map(|n| Session { id: SessionId::parse(&format!("s_{n}")).unwrap(), service_date: "2026-11-01".parse().unwrap() });
+    let page = [
+        p.billed("c_1", "inv_1", 4200, 0, |_| {}),
+        p.billed("c_1", "inv_2", 4200, 0, |i| i.sessions = many.collect()),
+        p.billed("c_1", "inv_3", 4200, 0, |_| {}),
+    ];
+    let numbered: Vec<(u64, &Change)> = (7..).zip(&page).collect();
+    for _ in 0..2 {
+        take_records(&p.bench.app, &numbered).await.unwrap();
+        let mut there = vec![];
+        for id in ["inv_1", "inv_2", "inv_3"] {
+            there.push(p.bench.app.store.invoice(&inv(id)).await.unwrap().is_some());
+        }
+        assert_eq!((there, p.asked("inv_2").await), (vec![true, false, true], vec![Reason::UnreadableEvent]));
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_becomes_a_question_and_holds_nobody_up() {
+    let p = Practice::new().await;
+    let bad = |id: Option<&str>| Change::Unreadable {
+        kind: "invoice".to_owned(),
+        id: id.map(str::to_owned),
+        problem: "client_share.open is no integer".to_owned(),
+    };
+    let records = vec![bad(Some("inv_1")), bad(None), p.billed("c_1", "inv_2", 4200, 0, |_| {})];
+    let page = Page { records, next_cursor: "1".to_owned(), has_more: false };
+    for _ in 0..2 {
+        take_page(&p.bench.app, &page, 40).await.unwrap();
+        assert_eq!(p.asked("inv_1").await, [Reason::UnreadableEvent]);
+        assert_eq!(p.asked("record 41 of the feed").await, [Reason::UnreadableEvent]);
+        assert!(p.bench.app.store.invoice(&inv("inv_2")).await.unwrap().is_some());
     }
 }
 

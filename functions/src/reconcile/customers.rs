@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::model::{StoredCustomer, StoredEmail};
-use vesper_adapters::dynamo::store::{Failed, Store};
+use vesper_adapters::dynamo::store::{CUSTOMERS_LISTED, Failed, Store};
 use vesper_adapters::error::Class;
 use vesper_core::ids::{CustomerId, EmailHash};
 use vesper_core::matching::Watch;
@@ -97,15 +97,12 @@ pub async fn learn(app: &App, customer: Option<&CustomerId>) -> Result<(), Unfin
     store_email(app, customer, email, None).await
 }
 
-/// The small fact that says that all customers were listed.
-const DONE: &str = "customers_listed";
-
 /// Whether all of Stripe's customers were listed: only then may rule 14 link.
 ///
 /// # Errors
 /// When the store does not answer.
 pub async fn all_listed(store: &Store) -> Result<bool, Failed> {
-    Ok(store.meta::<bool>(DONE).await?.is_some_and(|r| r.item))
+    store.customers_listed().await
 }
 
 /// Lists all of Stripe's customers, once: from then on an e-mail that one customer has is known to be unique.
@@ -131,8 +128,8 @@ pub async fn list_all(app: &App) -> Result<(), Unfinished> {
             break;
         }
     }
-    let rev = app.store.meta::<bool>(DONE).await?.map_or(0, |r| r.rev);
-    app.store.set_meta(DONE, &true, rev).await?;
+    let rev = app.store.meta::<bool>(CUSTOMERS_LISTED).await?.map_or(0, |r| r.rev);
+    app.store.set_meta(CUSTOMERS_LISTED, &true, rev).await?;
     wake_all_parked(app).await
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up is to fail where it stands")]
 
 mod backtest_vs_oracle;
+mod beat;
 mod canary;
 mod contract;
 mod crash;

@@ -105,7 +105,7 @@ async fn serve(args: &cli::Serve, settings: Settings, secrets: Secrets) -> Resul
         build(Parts { engine, key, settings, secrets, transport, host }).await.map_err(|e| failed("open the store", &e))?;
     if args.test_clock.is_some() {
         // It stands still from its first moment on: a restart goes on from here.
-        remember_clock(&stack.app, stack.host.now()).await.map_err(|e| failed("store the clock", &e))?;
+        remember_clock(&stack.app, stack.host.now(), &stack.clock_rev).await.map_err(|e| failed("store the clock", &e))?;
     }
     stack.start().await.map_err(|e| failed("start", &e))?;
     run_server(args, stack).await

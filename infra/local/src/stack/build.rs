@@ -5,6 +5,7 @@ use super::host::LocalHost;
 use super::queues::{LocalQueues, QueueError};
 use jiff::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use vesper_adapters::dynamo::client::client_on;
 use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::dynamo::store::{Failed, Store};
@@ -18,7 +19,7 @@ use vesper_adapters::settings::{Books, EhrKind, Mode, Secrets, Settings};
 use vesper_adapters::stripe::client::StripeClient;
 use vesper_adapters::stripe::wire::Projection;
 use vesper_functions::app::{App, Ehr, Host, QuickBooks};
-use vesper_functions::failure::Unfinished;
+use vesper_functions::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 
 /// The table of everything.
 const TABLE: &str = "vesper";
@@ -153,14 +154,26 @@ async fn go_live(store: &Store, settings: &Settings, now: Timestamp) -> Result<T
 
 const CLOCK: &str = "test_clock";
 
-/// Stores where a test clock stands, so that a restart goes on from it.
+/// Stores where a test clock stands, so that a restart goes on from it. `rev` is that of the stored fact as far as known (0:
+/// not), and is brought up to date.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn remember_clock(app: &App, at: Timestamp) -> Result<(), Unfinished> {
-    let rev = app.store.meta::<Timestamp>(CLOCK).await?.map_or(0, |r| r.rev);
-    app.store.set_meta(CLOCK, &at, rev).await?;
-    Ok(())
+pub async fn remember_clock(app: &App, at: Timestamp, rev: &AtomicU64) -> Result<(), Unfinished> {
+    for attempt in 0..TRIES_ON_CONFLICT {
+        match app.store.set_meta(CLOCK, &at, rev.load(Ordering::SeqCst)).await {
+            Err(e) if e.is_conflict() => {
+                after_conflict(attempt, app.host.random()).await;
+                let stored = app.store.meta::<Timestamp>(CLOCK).await?;
+                rev.store(stored.map_or(0, |r| r.rev), Ordering::SeqCst);
+            }
+            other => {
+                rev.store(other?, Ordering::SeqCst);
+                return Ok(());
+            }
+        }
+    }
+    Err(Unfinished::Contended { subject: CLOCK.to_owned() })
 }
 
 /// Where the test clock of an earlier process stood.

@@ -10,7 +10,7 @@ use host::LocalHost;
 use jiff::{SignedDuration, Timestamp};
 use queues::{LocalQueues, Message, RECEIVES_MAX};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use vesper_adapters::dynamo::model::StoredEvent;
@@ -47,6 +47,8 @@ pub struct Stack {
     /// While the clock is being moved: effects that failed, and when. Each is tried at most every 15 minutes of its time.
     failed: Mutex<Option<BTreeMap<RowRef, Timestamp>>>,
     moving: tokio::sync::Mutex<()>,
+    /// The revision of the stored test clock, as far as known.
+    pub(crate) clock_rev: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -70,7 +72,8 @@ impl Stack {
         let poll_s = i64::from(app.settings.ehr.poll_s);
         let next_poll = Mutex::new(host.now());
         let (failed, moving, stopping) = (Mutex::new(None), tokio::sync::Mutex::new(()), AtomicBool::new(false));
-        Arc::new(Stack { app, queues, host, poll_s, next_poll, failed, moving, stopping })
+        let clock_rev = AtomicU64::new(0);
+        Arc::new(Stack { app, queues, host, poll_s, next_poll, failed, moving, clock_rev, stopping })
     }
 
     /// Starts the workers and the heartbeat, and wakes what an earlier process left.
@@ -220,6 +223,10 @@ impl Stack {
                 Due::Credit(client) => Task::CreditV1 { client },
                 Due::Payout(payout) => Task::PayoutV1 { payout },
                 Due::Event(stored) => Task::EventV1 { event: stored.event },
+                Due::Unreadable { row, problem } => {
+                    dead_letters::unreadable(&self.app, &row, &problem).await?;
+                    continue;
+                }
             };
             if !self.was_tried_just_now(&task) {
                 self.app.queues.send(task, 0).await?;
@@ -272,8 +279,10 @@ impl Stack {
             let now = self.host.now();
             let next = self.next_moment(now).await?.min(target);
             // Stored first: whatever is written at that moment, a restart does not go back behind it.
-            build::remember_clock(&self.app, next).await?;
+            build::remember_clock(&self.app, next, &self.clock_rev).await?;
             self.host.move_to(next);
+            // What has become visible is taken, also when the beat below is cut short.
+            self.queues.poke();
             self.beat().await?;
             self.queues.poke();
             if next >= target {

@@ -94,7 +94,7 @@ impl Store {
     /// When the store does not answer.
     pub async fn load_for(&self, success: &Success) -> Result<Loaded, Failed> {
         let mut loaded = Loaded::default();
-        loaded.world.customers_listed = self.meta::<bool>("customers_listed").await?.is_some_and(|r| r.item);
+        loaded.world.customers_listed = self.customers_listed().await?;
         let roots = self.roots_by_ids(success, &mut loaded).await?;
         let named = success.reference.invoice.is_some() || success.reference.session.is_some();
         let may_ask_email = roots.is_empty() || !named;

@@ -9,6 +9,7 @@ pub mod embedded;
 pub mod failure;
 #[cfg(feature = "embedded")]
 pub mod faults;
+mod gather;
 pub mod item;
 mod keys;
 pub mod load;

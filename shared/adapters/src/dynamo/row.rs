@@ -114,6 +114,14 @@ pub enum Op {
 }
 
 impl Op {
+    /// Its condition.
+    #[must_use]
+    pub const fn cond(&self) -> Cond {
+        match self {
+            Op::Put { cond, .. } | Op::Delete { cond, .. } | Op::Check { cond, .. } => *cond,
+        }
+    }
+
     /// Sort key of the part.
     #[must_use]
     pub fn sk(&self) -> &str {

@@ -1,5 +1,6 @@
 //! The store as the use cases see it: typed items, units of work, lists, small facts. No key names leave this folder.
 
+use super::gather::Gather;
 use super::item::{BadItem, Key, Read, Stored, Unit, item_of, row_of, stamp};
 use super::keys;
 use super::model::{
@@ -15,9 +16,14 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use vesper_core::ids::{ClientId, CustomerId, EmailHash, EventId, InvoiceId, PaymentId, PostingId, ReviewId};
 use vesper_core::matching::Watch;
 use vesper_core::records::Invoice;
+
+/// The small fact that says that all of Stripe's customers were listed once.
+pub const CUSTOMERS_LISTED: &str = "customers_listed";
 
 /// Why the store could not do something.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,6 +51,13 @@ pub struct RowRef {
     sk: String,
 }
 
+impl std::fmt::Display for RowRef {
+    /// Kinds and ids: for a log or a question about the row itself.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.pk, self.sk)
+    }
+}
+
 impl RowRef {
     /// The place of an item.
     pub fn of<T: Stored>(item: &T) -> RowRef {
@@ -70,6 +83,29 @@ pub enum Due {
     Payout(String),
     /// A client's credit that is to be looked at.
     Credit(ClientId),
+    /// A row that this release cannot read: it stays as it is, and a person is told.
+    Unreadable {
+        /// Where it stands.
+        row: RowRef,
+        /// What is wrong with it; no value from it.
+        problem: String,
+    },
+}
+
+/// What a due row is; None when it is of no kind that is ever due. Each is read here, so that whoever is woken can read it.
+fn due_of(row: &Row) -> Result<Option<Due>, BadItem> {
+    let place = RowRef { pk: row.pk.clone(), sk: row.sk.clone() };
+    Ok(Some(match row.kind.as_str() {
+        StoredPayment::KIND => Due::Payment(item_of::<StoredPayment>(row)?.item.payment.id().clone()),
+        StoredAllocation::KIND => item_of::<StoredAllocation>(row).map(|_| Due::WriteBack(place))?,
+        StoredReversal::KIND => item_of::<StoredReversal>(row).map(|_| Due::WriteBack(place))?,
+        StoredPosting::KIND => item_of::<StoredPosting>(row).map(|_| Due::Books(place))?,
+        StoredRecovery::KIND => Due::Recovery(item_of::<StoredRecovery>(row)?.item.recovery.payment().clone()),
+        StoredPayout::KIND => Due::Payout(item_of::<StoredPayout>(row)?.item.id),
+        CreditLook::KIND => Due::Credit(item_of::<CreditLook>(row)?.item.client),
+        StoredEvent::KIND => Due::Event(Box::new(item_of::<StoredEvent>(row)?.item)),
+        _ => return Ok(None),
+    }))
 }
 
 /// The effect of a write-back row.
@@ -124,8 +160,10 @@ pub struct PaymentFile {
 /// See the module.
 #[derive(Clone)]
 pub struct Store {
-    pub(super) table: Table,
+    pub(super) table: Gather,
     key: DataKey,
+    /// The listing of Stripe's customers was found complete: it never becomes incomplete again.
+    customers_listed: Arc<AtomicBool>,
 }
 
 fn typed<T: Stored>(row: Option<Row>) -> Result<Option<Read<T>>, Failed> {
@@ -136,13 +174,34 @@ impl Store {
     /// The store on a table, with the practice's data key.
     #[must_use]
     pub fn new(table: Table, key: DataKey) -> Store {
-        Store { table, key }
+        Store { table: Gather::direct(table), key, customers_listed: Arc::default() }
     }
 
     /// The table itself, for the local bundle's set-up.
     #[must_use]
     pub const fn table(&self) -> &Table {
-        &self.table
+        self.table.table()
+    }
+
+    /// The same store, but what is committed to it is gathered until [`Store::flush`]: what several steps change becomes one
+    /// transaction. The steps see each other's rows, indexes and lists apart; each row is read once.
+    #[must_use]
+    pub fn gathering(&self) -> Store {
+        Store { table: self.table.gathering(), ..self.clone() }
+    }
+
+    /// How many items are gathered.
+    #[must_use]
+    pub fn gathered(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Commits what was gathered, or nothing of it.
+    ///
+    /// # Errors
+    /// `Conflict` when something that any of the steps depends on changed.
+    pub async fn flush(&self) -> Result<(), Failed> {
+        Ok(self.table.flush().await?)
     }
 
     /// The practice's data key.
@@ -434,22 +493,32 @@ impl Store {
     /// When the store does not answer.
     pub async fn due(&self, now: Timestamp, most: u32) -> Result<Vec<Due>, Failed> {
         // '~' sorts behind '#', so that a row due in this very second is found.
-        let found = self.table.due(&format!("{}~", stamp(now)), most).await?;
-        let mut rows = self.table.get_many(&found).await?;
+        let until = format!("{}~", stamp(now));
+        let found = self.table.table().due(&until, most).await?;
+        let (mut rows, mut out) = (Vec::new(), Vec::new());
+        match self.table.get_many(&found).await {
+            Ok(all) => rows = all,
+            // One of them is no row: the others are read without it.
+            Err(StoreError::Bug { .. }) => {
+                for (pk, sk) in found {
+                    match self.table.get(&pk, &sk).await {
+                        Ok(row) => rows.extend(row),
+                        Err(e @ StoreError::Bug { .. }) => {
+                            out.push(Due::Unreadable { row: RowRef { pk, sk }, problem: e.to_string() });
+                        }
+                        Err(e) => return Err(e.into()),
+                    }
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
         rows.sort_by(|a, b| a.due.cmp(&b.due));
-        let mut out = Vec::new();
-        for row in rows.iter().filter(|r| r.due.as_deref().is_some_and(|d| d < format!("{}~", stamp(now)).as_str())) {
-            let place = RowRef { pk: row.pk.clone(), sk: row.sk.clone() };
-            out.push(match row.kind.as_str() {
-                StoredPayment::KIND => Due::Payment(item_of::<StoredPayment>(row)?.item.payment.id().clone()),
-                StoredAllocation::KIND | StoredReversal::KIND => Due::WriteBack(place),
-                StoredPosting::KIND => Due::Books(place),
-                StoredRecovery::KIND => Due::Recovery(item_of::<StoredRecovery>(row)?.item.recovery.payment().clone()),
-                StoredPayout::KIND => Due::Payout(item_of::<StoredPayout>(row)?.item.id),
-                CreditLook::KIND => Due::Credit(item_of::<CreditLook>(row)?.item.client),
-                StoredEvent::KIND => Due::Event(Box::new(item_of::<StoredEvent>(row)?.item)),
-                _ => continue,
-            });
+        for row in rows.iter().filter(|r| r.due.as_deref().is_some_and(|d| d < until.as_str())) {
+            let unreadable = |e: BadItem| {
+                let row = RowRef { pk: row.pk.clone(), sk: row.sk.clone() };
+                Some(Due::Unreadable { row, problem: e.to_string() })
+            };
+            out.extend(due_of(row).unwrap_or_else(unreadable));
         }
         Ok(out)
     }
@@ -459,7 +528,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Failed> {
-        let next = self.table.next_due(&format!("{}~", stamp(now))).await?;
+        let next = self.table.table().next_due(&format!("{}~", stamp(now))).await?;
         Ok(next.and_then(|d| d.split('#').next()?.parse().ok()))
     }
 
@@ -468,7 +537,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn open_reviews(&self, after: Option<&str>, most: u32) -> Result<Vec<Read<StoredReview>>, Failed> {
-        let found = self.table.list(REVIEWS_OPEN, after, most).await?;
+        let found = self.table.table().list(REVIEWS_OPEN, after, most).await?;
         let rows = self.table.get_many(&found).await?;
         let mut reviews: Vec<Read<StoredReview>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         reviews.retain(|r| r.item.review.status == vesper_core::review::Status::Open);
@@ -503,7 +572,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn payouts(&self, after: Option<&str>, most: u32) -> Result<Vec<Read<StoredPayout>>, Failed> {
-        let found = self.table.list(PAYOUTS, after, most).await?;
+        let found = self.table.table().list(PAYOUTS, after, most).await?;
         let rows = self.table.get_many(&found).await?;
         let mut payouts: Vec<Read<StoredPayout>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         payouts.sort_by_key(|p| p.item.list().map(|(_, place)| place));
@@ -576,7 +645,7 @@ impl Store {
     /// When the store does not answer.
     pub async fn payout_rows(&self, payout: &str, look: u32, from: u32, most: u32) -> Result<Vec<StoredPayoutRow>, Failed> {
         let before = format!("{}{:08}", keys::payout_rows(look), from.saturating_sub(1));
-        let rows = self.table.query_after(&keys::payout_pk(payout), &before, most).await?;
+        let rows = self.table.table().query_after(&keys::payout_pk(payout), &before, most).await?;
         let items: Vec<Read<StoredPayoutRow>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         Ok(items.into_iter().map(|r| r.item).filter(|r| r.look == look).collect())
     }
@@ -609,7 +678,7 @@ impl Store {
         open: vesper_core::money::Minor,
         most: u32,
     ) -> Result<Vec<Invoice>, Failed> {
-        let found = self.table.list(&super::model::open_list(currency, open), None, most).await?;
+        let found = self.table.table().list(&super::model::open_list(currency, open), None, most).await?;
         let rows = self.table.get_many(&found).await?;
         let items: Vec<Read<StoredInvoice>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         let mut invoices: Vec<Invoice> = items.into_iter().map(|r| r.item.invoice).collect();
@@ -650,10 +719,30 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn unsealed(&self, most: u32) -> Result<Vec<Read<StoredAudit>>, Failed> {
-        let found = self.table.list(AUDIT_OPEN, None, most).await?;
+        let found = self.table.table().list(AUDIT_OPEN, None, most).await?;
         let rows = self.table.get_many(&found).await?;
         let records: Vec<Read<StoredAudit>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         Ok(records.into_iter().filter(|r| r.item.seal.is_none()).collect())
+    }
+
+    /// Whether all of Stripe's customers were listed once (rule 14). Once it is true it is not read again.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn customers_listed(&self) -> Result<bool, Failed> {
+        if !self.customers_listed.load(Ordering::SeqCst) {
+            let listed = self.meta::<bool>(CUSTOMERS_LISTED).await?.is_some_and(|r| r.item);
+            self.customers_listed.store(listed, Ordering::SeqCst);
+        }
+        Ok(self.customers_listed.load(Ordering::SeqCst))
+    }
+
+    /// A seal.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn seal(&self, n: u64) -> Result<Option<StoredSeal>, Failed> {
+        Ok(self.get::<StoredSeal>(keys::seal(n)).await?.map(|r| r.item))
     }
 
     /// The newest seal.
@@ -663,7 +752,7 @@ impl Store {
     pub async fn last_seal(&self) -> Result<Option<StoredSeal>, Failed> {
         let n: Option<u64> = self.meta("last_seal").await?.map(|r: Read<u64>| r.item);
         match n {
-            Some(n) => Ok(self.get::<StoredSeal>(keys::seal(n)).await?.map(|r| r.item)),
+            Some(n) => self.seal(n).await,
             None => Ok(None),
         }
     }
@@ -694,7 +783,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn scan(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Failed> {
-        Ok(self.table.scan(each).await?)
+        Ok(self.table.table().scan(each).await?)
     }
 
     // ---------------------------------------------------------------- small facts

@@ -484,6 +484,53 @@ async fn an_item_that_is_no_row_is_a_bug_that_names_the_attribute_only() {
 }
 
 #[tokio::test]
+async fn a_due_row_that_cannot_be_read_does_not_hide_the_others() {
+    use super::store::{Due, Store};
+    use crate::personal::DataKey;
+    let engine = Engine::memory().unwrap();
+    let table = table_on(&engine).await;
+    let due = |pk: &str, kind: &str, due: &str| {
+        let (kind, body) = (kind.to_owned(), "{}".to_owned());
+        Row { kind, body, due: Some(due.to_owned()), ..row(pk, "x", "") }
+    };
+    table.put(due("P#1", "PostingV1", "2026-01-01T00:00:00Z"), Cond::None).await.unwrap();
+    table.put(due("P#2", "SomethingElseV9", "2026-01-02T00:00:00Z"), Cond::None).await.unwrap();
+    let payout = super::model::StoredPayout {
+        id: "po_1".to_owned(),
+        payout: None,
+        state: vesper_core::payout::PayoutState::Waiting,
+        look: 1,
+        cursor: None,
+        listed: false,
+        tally: vesper_core::payout::Tally::default(),
+        transferred: false,
+        shadow: false,
+        next_at: Some("2026-01-03T00:00:00Z".parse().unwrap()),
+        failing_since: None,
+        tries: 0,
+        problem: None,
+    };
+    let store = Store::new(table, DataKey::new([7; 32]));
+    let mut unit = super::item::Unit::new();
+    unit.insert(&payout);
+    store.commit(unit).await.unwrap();
+    // And one that is no row at all.
+    let s = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let put = client_on(engine.http_client()).put_item().table_name("vesper").item("pk", s("P#0")).item("sk", s("x"));
+    put.item("due_pk", s("DUE")).item("due", s("2026-01-01T00:00:00Z")).send().await.unwrap();
+    let found = store.due("2027-01-01T00:00:00Z".parse().unwrap(), 9).await.unwrap();
+    let told: Vec<String> = found
+        .iter()
+        .map(|due| match due {
+            Due::Unreadable { row, problem } => format!("{row}: {problem}"),
+            Due::Payout(id) => id.clone(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["P#0 x: get P: attribute kind", "P#1 x: read a stored PostingV1: line 1 column 2", "po_1"]);
+}
+
+#[tokio::test]
 async fn a_client_for_aws_works_with_its_time_limits() {
     let engine = Engine::memory().unwrap();
     table_on(&engine).await;
