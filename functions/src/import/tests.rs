@@ -321,7 +321,7 @@ async fn a_long_page_is_several_transactions_of_bounded_size() {
     let faults = p.through_faults();
     let numbered: Vec<(u64, &Change)> = (1..).zip(&page).collect();
     take_records(&p.bench.app, &numbered).await.unwrap();
-    assert_eq!(faults.calls(&Target::Operation("TransactWriteItems")), 4);
+    assert_eq!(faults.calls(&Target::Operation("TransactWriteItems")), 5, "three items each and the version");
     assert_eq!(p.bench.app.store.load_clients([cl("c_1")]).await.unwrap().world.invoices().count(), 60);
 }
 

@@ -234,7 +234,8 @@ async fn a_new_token_pair_is_stored_although_the_table_refuses_its_write_at_firs
         }
         assert_eq!(stage.push(&row).await.state, EffectState::Done, "{refused}");
         let _ = stage.push(&stage.post(2).await).await;
-        assert_eq!((stage.fake.lock().unwrap().refreshes.clone(), stage.made()), (vec!["ok"], 2), "{refused}");
+        let refreshes = stage.fake.lock().unwrap().refreshes.clone();
+        assert_eq!((refreshes, stage.made()), (vec!["ok"], 2), "{refused}");
     }
 }
 

@@ -51,7 +51,8 @@ async fn demo(args: &cli::Demo) -> Result<(), Failure> {
     let took = started.elapsed();
     // Nobody is left to be told when a stream is closed.
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
-    let _ = writeln!(std::io::stderr(), "vesper demo: the month took {}.{:03} s", took.as_secs(), took.subsec_millis());
+    let (seconds, ms, calls) = (took.as_secs(), took.subsec_millis(), played.engine.calls());
+    let _ = writeln!(std::io::stderr(), "vesper demo: the month took {seconds}.{ms:03} s and {calls} calls to the store");
     if let Some(door) = door {
         let clock = tokio::spawn(follow_the_clock(Arc::clone(&played.stack)));
         door.serve(Arc::clone(&played.stack), false).await?;

@@ -38,6 +38,8 @@ const REORDERED_PERCENT: usize = 40;
 pub(super) struct Played {
     /// The bundle, still running.
     pub stack: Arc<Stack>,
+    /// Where its table is kept.
+    pub engine: Engine,
     /// The outside world.
     pub world: World,
     /// How many deliveries of events were made.
@@ -55,6 +57,7 @@ pub(super) struct Played {
 struct Player<'p> {
     plan: &'p Plan,
     stack: Arc<Stack>,
+    engine: Engine,
     world: World,
     rng: Rng,
     delivered: Vec<Value>,
@@ -102,12 +105,12 @@ async fn start(plan: &Plan, seed: u64) -> Result<Player<'_>, Failure> {
     let settings = world.settings().map_err(|e| broke("read its own settings", &e))?;
     let transport = Arc::new(world.all.clone());
     let key = DataKey::new(crate::serve::random_32());
-    let parts = Parts { engine, key, settings, secrets: World::secrets(), transport, host };
+    let parts = Parts { engine: engine.clone(), key, settings, secrets: World::secrets(), transport, host };
     let stack = build(parts).await.map_err(|e| broke("put the bundle together", &e))?;
     stack.start().await.map_err(|e| broke("start the bundle", &e))?;
     let (delivered, problems) = (Vec::new(), Vec::new());
     let rng = Rng::new(seed ^ 0x00D3_0000);
-    let mut player = Player { plan, stack, world, rng, delivered, deliveries: 0, repeats: 0, problems, told: 0 };
+    let mut player = Player { plan, stack, engine, world, rng, delivered, deliveries: 0, repeats: 0, problems, told: 0 };
     player.drain().await?;
     Ok(player)
 }
@@ -242,7 +245,7 @@ impl Player<'_> {
         self.stack.beat().await.map_err(|e| broke("seal its records", &e))?;
         self.drain().await?;
         let after = self.export().await?;
-        let Player { stack, world, deliveries, repeats, problems, .. } = self;
-        Ok(Played { stack, world, deliveries, repeats, replayed, exports: (before, after), problems })
+        let Player { stack, engine, world, deliveries, repeats, problems, .. } = self;
+        Ok(Played { stack, engine, world, deliveries, repeats, replayed, exports: (before, after), problems })
     }
 }

@@ -20,6 +20,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// What the header `x-amz-target` begins with.
@@ -54,6 +58,7 @@ pub enum EngineError {
 pub struct Engine {
     db: Database,
     read_only: bool,
+    calls: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Engine {
@@ -71,7 +76,7 @@ impl Engine {
         let text = path.to_str().filter(|text| !text.starts_with("file:") && !text.starts_with(':') && !text.is_empty());
         let text = text.ok_or_else(|| EngineError::Path(path.to_owned()))?;
         check_durability(text)?;
-        Ok(Self { db: Database::new(text).map_err(database)?, read_only: false })
+        Ok(Self { db: Database::new(text).map_err(database)?, read_only: false, calls: Arc::default() })
     }
 
     /// Opens an existing file for reading, also beside a process that writes it. dynoxide cannot open a file read-only (it
@@ -92,7 +97,13 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Database`].
     pub fn memory() -> Result<Self, EngineError> {
-        Ok(Self { db: Database::memory().map_err(database)?, read_only: false })
+        Ok(Self { db: Database::memory().map_err(database)?, read_only: false, calls: Arc::default() })
+    }
+
+    /// How many calls were answered so far: what a use case costs.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// The HTTP client that the SDK is given (see [`super::client::client_on`]). Calls need a tokio runtime.
@@ -113,6 +124,7 @@ impl Engine {
     /// One call: the status and the JSON body of the answer. Blocks.
     fn answer(&self, operation: &str, body: &[u8]) -> (u16, String) {
         let db = &self.db;
+        self.calls.fetch_add(1, Ordering::Relaxed);
         if self.read_only && is_write(operation) {
             return refuse("com.amazonaws.dynamodb.v20120810#AccessDeniedException", "the store is open for reading only");
         }
