@@ -145,10 +145,18 @@ async fn wake_posting(store: &Store, row: &RowRef, at: Timestamp) -> Result<(), 
 async fn wake_write_back(store: &Store, row: &RowRef, at: Timestamp) -> Result<(), Failed> {
     match store.write_back(row).await? {
         Some(WriteBack::Allocation(mut read)) => {
-            if due_at(read.item.effect.as_mut(), WRITE_BACKS_HELD, at) { store.save(&mut read).await } else { Ok(()) }
+            if due_at(read.item.effect.as_mut(), WRITE_BACKS_HELD, at) {
+                store.save(&mut read).await
+            } else {
+                Ok(())
+            }
         }
         Some(WriteBack::Reversal(mut read)) => {
-            if due_at(Some(&mut read.item.effect), WRITE_BACKS_HELD, at) { store.save(&mut read).await } else { Ok(()) }
+            if due_at(Some(&mut read.item.effect), WRITE_BACKS_HELD, at) {
+                store.save(&mut read).await
+            } else {
+                Ok(())
+            }
         }
         None => Ok(()),
     }

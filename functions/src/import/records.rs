@@ -187,7 +187,13 @@ fn family_of(loaded: &Loaded, client: &ClientId) -> impl Iterator<Item = Watch> 
 }
 
 /// The invoice is new, or changed hands: its EHR payments and our allocations come with it.
-async fn moved_in(store: &Store, unit: &mut Unit, loaded: &Loaded, new: &Invoice, from: Option<&ClientId>) -> Result<(), Unfinished> {
+async fn moved_in(
+    store: &Store,
+    unit: &mut Unit,
+    loaded: &Loaded,
+    new: &Invoice,
+    from: Option<&ClientId>,
+) -> Result<(), Unfinished> {
     let home = InvoiceHome { invoice: new.id.clone(), client: new.client.clone() };
     match store.invoice_home(&new.id).await? {
         None => unit.insert(&home),
@@ -217,12 +223,7 @@ async fn moved_in(store: &Store, unit: &mut Unit, loaded: &Loaded, new: &Invoice
 }
 
 /// Stores the allocations of an invoice that changed; all of them, with their reversals, move with it when it changed hands.
-async fn store_rows(
-    changes: &mut Changes<'_>,
-    loaded: &Loaded,
-    new: &Invoice,
-    mut rows: Rows,
-) -> Result<(), Unfinished> {
+async fn store_rows(changes: &mut Changes<'_>, loaded: &Loaded, new: &Invoice, mut rows: Rows) -> Result<(), Unfinished> {
     for row in loaded.allocations.iter().filter(|r| r.item.allocation.invoice == new.id) {
         let changed = rows.remove(&place_of(&row.item));
         if row.item.allocation.client == new.client {

@@ -328,7 +328,8 @@ async fn a_long_page_is_several_transactions_of_bounded_size() {
 #[tokio::test]
 async fn a_record_that_cannot_be_stored_becomes_a_question_and_holds_nobody_up() {
     let p = Practice::new().await;
-    let many = (0..120).map(|n| Session { id: SessionId::parse(&format!("s_{n}")).unwrap(), service_date: "2026-11-01".parse().unwrap() });
+    let many = (0..120)
+        .map(|n| Session { id: SessionId::parse(&format!("s_{n}")).unwrap(), service_date: "2026-11-01".parse().unwrap() });
     let page = [
         p.billed("c_1", "inv_1", 4200, 0, |_| {}),
         p.billed("c_1", "inv_2", 4200, 0, |i| i.sessions = many.collect()),
