@@ -28,7 +28,7 @@ struct Gathered {
 }
 
 impl Gather {
-    /// The table itself.
+    /// Nothing is gathered: each write goes to the table at once.
     pub(super) fn direct(table: Table) -> Gather {
         Gather { table, gathered: None }
     }
@@ -38,7 +38,7 @@ impl Gather {
         Gather { table: self.table.clone(), gathered: Some(Arc::default()) }
     }
 
-    /// For indexes and scans, which do not see what is gathered.
+    /// The table itself.
     pub(super) const fn table(&self) -> &Table {
         &self.table
     }
@@ -128,6 +128,39 @@ impl Gather {
             return self.table.transact(ops).await;
         }
         self.with(|g| ops.into_iter().try_for_each(|op| g.add(op))).unwrap_or(Ok(()))
+    }
+}
+
+/// Indexes and scans do not see what is gathered.
+impl Gather {
+    /// [`Table::query_after`].
+    pub(super) async fn query_after(&self, pk: &str, after_sk: &str, limit: u32) -> Result<Vec<Row>, StoreError> {
+        self.table.query_after(pk, after_sk, limit).await
+    }
+
+    /// [`Table::due`].
+    pub(super) async fn due(&self, until: &str, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.table.due(until, limit).await
+    }
+
+    /// [`Table::next_due`].
+    pub(super) async fn next_due(&self, after: &str) -> Result<Option<String>, StoreError> {
+        self.table.next_due(after).await
+    }
+
+    /// [`Table::list`].
+    pub(super) async fn list(&self, list: &str, after: Option<&str>, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.table.list(list, after, limit).await
+    }
+
+    /// [`Table::list_between`].
+    pub(super) async fn list_between(&self, list: &str, first: &str, last: &str, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.table.list_between(list, first, last, limit).await
+    }
+
+    /// [`Table::scan`].
+    pub(super) async fn scan(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), StoreError> {
+        self.table.scan(each).await
     }
 }
 

@@ -494,7 +494,7 @@ impl Store {
     pub async fn due(&self, now: Timestamp, most: u32) -> Result<Vec<Due>, Failed> {
         // '~' sorts behind '#', so that a row due in this very second is found.
         let until = format!("{}~", stamp(now));
-        let found = self.table.table().due(&until, most).await?;
+        let found = self.table.due(&until, most).await?;
         let (mut rows, mut out) = (Vec::new(), Vec::new());
         match self.table.get_many(&found).await {
             Ok(all) => rows = all,
@@ -528,7 +528,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Failed> {
-        let next = self.table.table().next_due(&format!("{}~", stamp(now))).await?;
+        let next = self.table.next_due(&format!("{}~", stamp(now))).await?;
         Ok(next.and_then(|d| d.split('#').next()?.parse().ok()))
     }
 
@@ -537,7 +537,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn open_reviews(&self, after: Option<&str>, most: u32) -> Result<Vec<Read<StoredReview>>, Failed> {
-        let found = self.table.table().list(REVIEWS_OPEN, after, most).await?;
+        let found = self.table.list(REVIEWS_OPEN, after, most).await?;
         let rows = self.table.get_many(&found).await?;
         let mut reviews: Vec<Read<StoredReview>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         reviews.retain(|r| r.item.review.status == vesper_core::review::Status::Open);
@@ -572,7 +572,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn payouts(&self, after: Option<&str>, most: u32) -> Result<Vec<Read<StoredPayout>>, Failed> {
-        let found = self.table.table().list(PAYOUTS, after, most).await?;
+        let found = self.table.list(PAYOUTS, after, most).await?;
         let rows = self.table.get_many(&found).await?;
         let mut payouts: Vec<Read<StoredPayout>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         payouts.sort_by_key(|p| p.item.list().map(|(_, place)| place));
@@ -645,7 +645,7 @@ impl Store {
     /// When the store does not answer.
     pub async fn payout_rows(&self, payout: &str, look: u32, from: u32, most: u32) -> Result<Vec<StoredPayoutRow>, Failed> {
         let before = format!("{}{:08}", keys::payout_rows(look), from.saturating_sub(1));
-        let rows = self.table.table().query_after(&keys::payout_pk(payout), &before, most).await?;
+        let rows = self.table.query_after(&keys::payout_pk(payout), &before, most).await?;
         let items: Vec<Read<StoredPayoutRow>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         Ok(items.into_iter().map(|r| r.item).filter(|r| r.look == look).collect())
     }
@@ -678,7 +678,7 @@ impl Store {
         open: vesper_core::money::Minor,
         most: u32,
     ) -> Result<Vec<Invoice>, Failed> {
-        let found = self.table.table().list(&super::model::open_list(currency, open), None, most).await?;
+        let found = self.table.list(&super::model::open_list(currency, open), None, most).await?;
         let rows = self.table.get_many(&found).await?;
         let items: Vec<Read<StoredInvoice>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         let mut invoices: Vec<Invoice> = items.into_iter().map(|r| r.item.invoice).collect();
@@ -719,7 +719,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn unsealed(&self, most: u32) -> Result<Vec<Read<StoredAudit>>, Failed> {
-        let found = self.table.table().list(AUDIT_OPEN, None, most).await?;
+        let found = self.table.list(AUDIT_OPEN, None, most).await?;
         let rows = self.table.get_many(&found).await?;
         let records: Vec<Read<StoredAudit>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
         Ok(records.into_iter().filter(|r| r.item.seal.is_none()).collect())
@@ -783,7 +783,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn scan(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Failed> {
-        Ok(self.table.table().scan(each).await?)
+        Ok(self.table.scan(each).await?)
     }
 
     // ---------------------------------------------------------------- small facts
