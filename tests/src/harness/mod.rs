@@ -390,10 +390,17 @@ impl Bundle {
         intake::stripe(self.app(), Some(&header), &body).await.status
     }
 
-    /// Delivers what Stripe has to deliver, in order; what is not acknowledged comes again at the next delivery.
+    /// Delivers what Stripe has to deliver, in order; what a faulty table refused comes again at once, what else is not
+    /// acknowledged at the next delivery.
     pub async fn deliver(&self) {
         for event in self.standins.stripe.undelivered() {
-            if (200..300).contains(&self.send(&event).await) {
+            let mut status = self.send(&event).await;
+            for _ in 0..TRIES {
+                if status == 503 && self.options.ground == Ground::Faulty {
+                    status = self.send(&event).await;
+                }
+            }
+            if (200..300).contains(&status) {
                 self.standins.stripe.mark_delivered(event["id"].as_str().unwrap());
             }
         }
