@@ -8,8 +8,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## Run the tests of every package
-# The restart and canary tests run the real binary.
-	cargo build $(CARGO_FLAGS) --bin vesper
+# Some tests run the real binaries: vesper, and the functions of AWS.
+	cargo build $(CARGO_FLAGS) --bins
 	cargo test $(CARGO_FLAGS)
 
 # Which calls of the faulty table are struck follows from a seed; `make test` has seed 1.

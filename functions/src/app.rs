@@ -2,6 +2,8 @@
 //!
 //! Must not: do anything by itself.
 
+use crate::bus::Bus;
+use crate::intake::Door;
 use crate::task::Queues;
 use jiff::{Timestamp, civil::Date};
 use std::sync::Arc;
@@ -30,6 +32,10 @@ pub trait Host: Send + Sync {
     fn release(&self, owner: &str);
     /// Whether the holder of a lease may still be at work.
     fn alive(&self, lease: &Lease) -> bool;
+    /// When this process will be stopped, whatever it is doing: the end of a function's time. None where nobody does that.
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// The EHR side.
@@ -66,6 +72,8 @@ pub struct App {
     pub quickbooks: Option<QuickBooks>,
     /// The queues.
     pub queues: Arc<dyn Queues>,
+    /// Where domain events are told.
+    pub bus: Arc<dyn Bus>,
     /// Time and randomness.
     pub host: Arc<dyn Host>,
     /// The practice's settings.
@@ -83,6 +91,25 @@ impl App {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.host.now()
+    }
+
+    /// The door for webhooks, which needs no store.
+    #[must_use]
+    pub fn door(&self) -> Door<'_> {
+        Door {
+            stripe_secrets: &self.secrets.stripe_webhook_secrets,
+            ehr_secrets: &self.secrets.ehr_bridge_secrets,
+            livemode: self.settings.stripe.livemode,
+            projection: &self.projection,
+            queues: self.queues.as_ref(),
+            host: self.host.as_ref(),
+        }
+    }
+
+    /// Whether something that takes so many seconds ends before this process is stopped.
+    #[must_use]
+    pub fn has_time_for(&self, seconds: i64) -> bool {
+        self.host.deadline().is_none_or(|at| at.duration_since(self.now()).as_secs() >= seconds)
     }
 
     /// The practice-local day of a moment.

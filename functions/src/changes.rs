@@ -4,6 +4,7 @@
 //! Must not: decide, or call an outside system.
 
 use crate::app::App;
+use crate::bus::DomainEvent;
 use crate::failure::Unfinished;
 use crate::task::Task;
 use crate::worklist;
@@ -46,6 +47,32 @@ pub fn review_id(reason: Reason, subject: &str, salt: &str) -> ReviewId {
     ReviewId::parse(&id).unwrap_or_else(|_| unreachable!("a derived id is an id"))
 }
 
+/// What is to be done once a step is stored: wake-ups and domain events.
+#[derive(Default)]
+pub struct After {
+    woken: Vec<Task>,
+    told: Vec<DomainEvent>,
+}
+
+impl After {
+    /// What is to be done after another step of the same transaction, too.
+    pub fn and(&mut self, other: After) {
+        self.woken.extend(other.woken);
+        self.told.extend(other.told);
+    }
+
+    /// Does it. A wake-up that is lost is found by `due`.
+    ///
+    /// # Errors
+    /// When a queue does not answer.
+    pub async fn act(self, app: &App) -> Result<(), Unfinished> {
+        for event in self.told {
+            app.bus.tell(event);
+        }
+        Ok(app.queues.send_all(self.woken.into_iter().map(|task| (task, 0)).collect()).await?)
+    }
+}
+
 /// One step on its way into the store.
 pub struct Changes<'a> {
     app: &'a App,
@@ -53,7 +80,7 @@ pub struct Changes<'a> {
     now: Timestamp,
     /// What will be committed; callers add their own rows.
     pub unit: Unit,
-    woken: Vec<Task>,
+    after: After,
 }
 
 impl<'a> Changes<'a> {
@@ -66,7 +93,7 @@ impl<'a> Changes<'a> {
     /// The same on a store that may be gathering.
     #[must_use]
     pub fn on(app: &'a App, store: &'a Store, now: Timestamp) -> Changes<'a> {
-        Changes { app, store, now, unit: Unit::new(), woken: Vec::new() }
+        Changes { app, store, now, unit: Unit::new(), after: After::default() }
     }
 
     /// The store that this step is committed to.
@@ -118,7 +145,7 @@ impl<'a> Changes<'a> {
                 worklist,
             };
             if row.effect.as_ref().is_some_and(Effect::is_waiting) && !worklist {
-                self.woken.push(Task::WriteBackV1 { row: RowRef::of(&row) });
+                self.after.woken.push(Task::WriteBackV1 { row: RowRef::of(&row) });
             }
             self.unit.insert(&row);
         }
@@ -175,7 +202,7 @@ impl<'a> Changes<'a> {
             worklist::cancel_both(&mut row.item, &mut reversal);
         }
         if !shadow && !reversal.worklist {
-            self.woken.push(Task::WriteBackV1 { row: RowRef::of(&reversal) });
+            self.after.woken.push(Task::WriteBackV1 { row: RowRef::of(&reversal) });
         }
         self.unit.insert(&reversal);
         row
@@ -183,7 +210,12 @@ impl<'a> Changes<'a> {
 
     /// A write-back that is to be done once this is stored.
     pub fn wake(&mut self, task: Task) {
-        self.woken.push(task);
+        self.after.woken.push(task);
+    }
+
+    /// A domain event that is to be told once this is stored.
+    pub fn tell(&mut self, event: DomainEvent) {
+        self.after.told.push(event);
     }
 
     /// A posting with its effect.
@@ -206,7 +238,7 @@ impl<'a> Changes<'a> {
         let doc_number = (posting.form == Form::Entry).then(|| doc_number(posting.date, posting.id.as_str()));
         let row = StoredPosting { posting, meant_for: None, lines, doc_number, effect, booked_id: None };
         if row.effect.is_waiting() {
-            self.woken.push(Task::BooksV1 { row: RowRef::of(&row) });
+            self.after.woken.push(Task::BooksV1 { row: RowRef::of(&row) });
         }
         self.unit.insert(&row);
     }
@@ -232,6 +264,7 @@ impl<'a> Changes<'a> {
         };
         if !self.unit.holds(&row.key()) && self.store.review(&id).await?.is_none() {
             self.audit("asked", review.subject, &format!("{} {id}", row.review.question.reason));
+            self.tell(DomainEvent::review_opened(review.subject, row.review.question.reason.as_str()));
             self.unit.insert(&row);
             self.unit.put(&ReviewOf { subject: review.subject.to_owned(), review: id.clone() });
         }
@@ -263,7 +296,7 @@ impl<'a> Changes<'a> {
         }
         let [a, b, c, d, e, f, g, h, ..] = self.app.host.random();
         self.unit.put_anew(&look, u64::from_be_bytes([a, b, c, d, e, f, g, h]));
-        self.woken.push(Task::CreditV1 { client: client.clone() });
+        self.after.woken.push(Task::CreditV1 { client: client.clone() });
     }
 
     /// A review that was answered, or is no question any more.
@@ -294,19 +327,16 @@ impl<'a> Changes<'a> {
     /// `Conflict` when something it depends on changed; then nothing was stored.
     pub async fn commit(self) -> Result<(), Unfinished> {
         let app = self.app;
-        for task in self.gather().await? {
-            app.queues.send(task, 0).await?;
-        }
-        Ok(())
+        self.gather().await?.act(app).await
     }
 
-    /// Adds the step to what a gathering store gathers; what is to be woken once that is committed.
+    /// Adds the step to what a gathering store gathers; what is to be done once that is committed.
     ///
     /// # Errors
     /// `Conflict` when it does not follow from the steps before it.
-    pub async fn gather(self) -> Result<Vec<Task>, Unfinished> {
+    pub async fn gather(self) -> Result<After, Unfinished> {
         self.store.commit(self.unit).await?;
-        Ok(self.woken)
+        Ok(self.after)
     }
 }
 

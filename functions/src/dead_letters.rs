@@ -18,14 +18,22 @@ use vesper_core::review::{Answer, Question, Reason, Status};
 /// # Errors
 /// When the store does not answer; then the message stays where it is.
 pub async fn bury(app: &App, id: &str, task: &Task, problem: &str) -> Result<(), Unfinished> {
+    bury_as(app, task.queue().as_str(), id, &serde_json::to_string(task).unwrap_or_default(), problem).await
+}
+
+/// The same of a message as it stood on its queue, which this release may not be able to read: a later one may.
+///
+/// # Errors
+/// When the store does not answer; then the message stays where it is.
+pub async fn bury_as(app: &App, queue: &str, id: &str, body: &str, problem: &str) -> Result<(), Unfinished> {
     let now = app.now();
     let mut changes = Changes::new(app, now);
-    let (queue, id, body) = (task.queue().as_str(), id.to_owned(), serde_json::to_string(task).unwrap_or_default());
     tracing::error!(queue, message.id = id, problem, "a message is a dead letter");
-    changes.unit.put(&DeadLetter { queue: queue.to_owned(), id: id.clone(), body, at: now, problem: problem.to_owned() });
+    let (queue_name, body, problem) = (queue.to_owned(), body.to_owned(), problem.to_owned());
+    changes.unit.put(&DeadLetter { queue: queue_name, id: id.to_owned(), body, at: now, problem });
     let question =
         Question::new(Reason::DeadLetter, vec![Answer::Retry], format!("a message on {queue} could not be worked off"));
-    changes.ask(Ask { subject: &id, payment: None, question, salt: "", about: None }).await?;
+    changes.ask(Ask { subject: id, payment: None, question, salt: "", about: None }).await?;
     changes.commit().await
 }
 

@@ -4,14 +4,19 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod app;
+pub mod assemble;
+pub mod bus;
 pub mod changes;
 pub mod credit;
 pub mod dead_letters;
+pub mod due;
 pub mod export;
 pub mod failure;
 pub mod health;
 pub mod import;
 pub mod intake;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod pause;
 pub mod payouts;
 pub mod push_books;
@@ -26,8 +31,3 @@ pub mod testing;
 pub mod work;
 mod worklist;
 pub mod write_back;
-
-/// A domain event, for the practice's own rules: ids and amounts only. Until the bus is there it is a line in the log.
-pub(crate) fn domain_event(name: &str, subject: &str, amount: vesper_core::money::Minor) {
-    tracing::info!(event.name = name, subject, amount_minor = amount.get(), "domain event");
-}

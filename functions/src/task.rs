@@ -115,4 +115,14 @@ pub struct NotQueued {
 pub trait Queues: Send + Sync {
     /// Sends a message, visible after `delay_s` seconds.
     fn send(&self, task: Task, delay_s: u32) -> BoxFuture<'_, Result<(), NotQueued>>;
+
+    /// Sends several, each with its delay in seconds. Some may have been taken when this fails.
+    fn send_all(&self, tasks: Vec<(Task, u32)>) -> BoxFuture<'_, Result<(), NotQueued>> {
+        Box::pin(async move {
+            for (task, delay_s) in tasks {
+                self.send(task, delay_s).await?;
+            }
+            Ok(())
+        })
+    }
 }

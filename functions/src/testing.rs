@@ -3,7 +3,9 @@
 //!
 //! Must not: be part of anything but tests.
 
-use crate::app::{App, Ehr, Host, QuickBooks};
+use crate::app::{App, Host};
+use crate::assemble::{AppParts, assemble};
+use crate::bus::LogBus;
 use crate::task::{NotQueued, Queues, Task};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -13,12 +15,9 @@ use vesper_adapters::dynamo::client::client_on;
 use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::dynamo::store::Store;
 use vesper_adapters::dynamo::table::Table;
-use vesper_adapters::ehr::BridgeClient;
 use vesper_adapters::http::{BoxFuture, HttpRequest, HttpResponse, SharedTransport, Transport, TransportError};
 use vesper_adapters::personal::{DataKey, Secret};
-use vesper_adapters::quickbooks::{QuickBooksClient, pacing::Pacer};
-use vesper_adapters::settings::{Books, EhrKind, Need, QuickBooksSecrets, Secrets, Settings};
-use vesper_adapters::stripe::{client::StripeClient, wire::Projection};
+use vesper_adapters::settings::{Need, QuickBooksSecrets, Secrets, Settings};
 use vesper_core::effect::Lease;
 
 /// Settings of a practice with a bridge and QuickBooks.
@@ -153,7 +152,6 @@ pub async fn app_with(engine: &Engine, transport: SharedTransport, settings: &st
     let table = Table::new(client_on(engine.http_client()), "vesper".to_owned());
     table.create_if_absent().await.unwrap();
     let key = DataKey::new([7; 32]);
-    let projection = Projection { keys: settings.stripe.metadata.clone(), hasher: key.email_hasher() };
     let secret = Secret::new;
     let secrets = Secrets {
         stripe_api_key: secret("rk_live_1"),
@@ -168,41 +166,12 @@ pub async fn app_with(engine: &Engine, transport: SharedTransport, settings: &st
     let now = "2026-11-21T15:00:00Z".parse().unwrap();
     let host = Arc::new(ManualHost { now: Mutex::new(now), count: AtomicU64::new(1), held: Mutex::default() });
     let queue = Arc::new(Collected::default());
-    let stripe = &settings.stripe;
-    let bridge = match &settings.ehr.kind {
-        EhrKind::Bridge { base_url } => {
-            Some(BridgeClient::new(transport.clone(), base_url, secrets.ehr_bridge_secrets.clone(), key.email_hasher()))
-        }
-        EhrKind::Files => None,
-    };
-    let quickbooks = match &settings.books {
-        Books::QuickBooks(q) => Some(QuickBooks {
-            client: QuickBooksClient::new(transport.clone(), &q.api_base, &q.realm_id),
-            transport: transport.clone(),
-            pacer: Mutex::new(Pacer::new(q.max_per_minute)),
-            refreshing: tokio::sync::Mutex::new(()),
-        }),
-        Books::None => None,
-    };
-    let app = App {
-        store: Store::new(table, key),
-        stripe: StripeClient::new(
-            transport,
-            &stripe.api_base,
-            &stripe.api_version,
-            secrets.stripe_api_key.clone(),
-            projection.clone(),
-        ),
-        projection,
-        ehr: Ehr { bridge, importing: tokio::sync::Mutex::new(()) },
-        quickbooks,
-        queues: queue.clone(),
-        host: host.clone(),
-        policy: settings.policy(),
-        go_live: settings.practice.go_live.unwrap_or(Timestamp::UNIX_EPOCH),
-        settings,
-        secrets,
-    };
+    let mut settings = settings;
+    settings.practice.go_live.get_or_insert(Timestamp::UNIX_EPOCH);
+    let (store, bus) = (Store::new(table, key.clone()), Arc::new(LogBus));
+    let (queues, of_host) = (queue.clone(), host.clone());
+    let parts = AppParts { store, key, settings, secrets, transport, queues, bus, host: of_host };
+    let app = assemble(parts).await.unwrap();
     Bench { app, host, queue }
 }
 

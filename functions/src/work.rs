@@ -28,7 +28,11 @@ const AGAIN_S: u32 = 60;
 /// Somebody else is reading the feed: what this notice is about may come after the page he reads. In seconds.
 const READ_AGAIN_S: u32 = 5;
 
-async fn import_now(app: &App) -> Result<(), Unfinished> {
+/// Reads the EHR's feed; one reading at a time.
+///
+/// # Errors
+/// When the store or a queue does not answer.
+pub async fn import_now(app: &App) -> Result<(), Unfinished> {
     let _one_at_a_time = app.ehr.importing.lock().await;
     match import::import(app).await {
         Ok(true) => Ok(()),
@@ -41,7 +45,11 @@ async fn import_now(app: &App) -> Result<(), Unfinished> {
     }
 }
 
-async fn list_customers(app: &App) -> Result<(), Unfinished> {
+/// Lists Stripe's customers, once.
+///
+/// # Errors
+/// When the store or a queue does not answer.
+pub async fn list_customers(app: &App) -> Result<(), Unfinished> {
     match reconcile::customers::list_all(app).await {
         Err(Unfinished::Call(e)) => {
             tracing::warn!(problem = %e, "Stripe's customers could not be listed to the end; tried again in a minute");

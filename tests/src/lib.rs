@@ -4,5 +4,6 @@
 
 pub mod generator;
 pub mod harness;
+pub mod lambda;
 pub mod measure;
 pub mod oracle;

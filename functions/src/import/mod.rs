@@ -10,10 +10,11 @@ mod records;
 mod tests;
 
 use crate::app::{App, Held};
-use crate::changes::{Ask, Changes};
+use crate::changes::{After, Ask, Changes};
 use crate::credit;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::reconcile::payments::look_at_all;
+use crate::task::Task;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -37,6 +38,8 @@ const PAGE: u16 = 500;
 const ITEMS_MAX: usize = 40;
 /// Nor more records than this: the longer the reading takes, the more often somebody else is in the way.
 const RECORDS_MAX: usize = 16;
+/// A page is not begun with less time left, in seconds.
+const PAGE_TAKES_S: i64 = 30;
 
 /// How far the feed was read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -108,6 +111,10 @@ async fn read_all(
         if !page.has_more {
             return Ok(());
         }
+        if !app.has_time_for(PAGE_TAKES_S) {
+            tracing::info!("the feed is longer than this function may run; the next one goes on");
+            return Ok(app.queues.send(Task::ImportV1, 0).await?);
+        }
         renew(app, held, lease).await?;
     }
 }
@@ -160,7 +167,7 @@ async fn take_records(app: &App, records: &[(u64, &Change)]) -> Result<BTreeSet<
 /// Stores as many of the first of these records as fit into one transaction: how many, and what waited for them.
 async fn take_together(app: &App, records: &[(u64, &Change)]) -> Result<(usize, BTreeSet<Watch>), Unfinished> {
     let store = app.store.gathering();
-    let (mut taken, mut arrived, mut woken) = (0_usize, BTreeSet::new(), Vec::new());
+    let (mut taken, mut arrived, mut after) = (0_usize, BTreeSet::new(), After::default());
     for (_, change) in records.iter().take(RECORDS_MAX) {
         let record = match change {
             Change::Client { client, personal } => records::client(app, &store, client, personal).await?,
@@ -169,16 +176,14 @@ async fn take_together(app: &App, records: &[(u64, &Change)]) -> Result<(usize, 
             Change::UnknownKind { .. } | Change::Unreadable { .. } => records::Taken::default(),
         };
         arrived.extend(record.arrived);
-        woken.extend(record.woken);
+        after.and(record.after);
         taken = taken.saturating_add(1);
         if store.gathered() >= ITEMS_MAX {
             break;
         }
     }
     store.flush().await?;
-    for task in woken {
-        app.queues.send(task, 0).await?;
-    }
+    after.act(app).await?;
     Ok((taken, arrived))
 }
 

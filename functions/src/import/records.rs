@@ -4,10 +4,9 @@
 
 use super::adjudicated;
 use crate::app::App;
-use crate::changes::{Ask, Changes};
+use crate::changes::{After, Ask, Changes};
 use crate::failure::Unfinished;
 use crate::reconcile::customers::{nobodys, unknown};
-use crate::task::Task;
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::load::Loaded;
@@ -30,13 +29,13 @@ use vesper_core::world::{World, is_stripe_reference};
 pub(super) struct Taken {
     /// What parked payments may have waited for; also when the record was known: a crash may have come in between.
     pub(super) arrived: BTreeSet<Watch>,
-    /// What is to be woken once it is stored.
-    pub(super) woken: Vec<Task>,
+    /// What is to be done once it is stored.
+    pub(super) after: After,
 }
 
 impl Taken {
     fn known(arrived: BTreeSet<Watch>) -> Taken {
-        Taken { arrived, woken: Vec::new() }
+        Taken { arrived, after: After::default() }
     }
 }
 
@@ -68,7 +67,7 @@ pub(super) async fn client(app: &App, store: &Store, new: &Client, personal: &Pe
     loaded.bump_all(unit);
     emails(store, unit, new, before.as_ref()).await?;
     customers(&mut changes, new, before.as_ref()).await?;
-    Ok(Taken { arrived, woken: changes.gather().await? })
+    Ok(Taken { arrived, after: changes.gather().await? })
 }
 
 /// Any record of the family counts as the client's.
@@ -164,7 +163,7 @@ pub(super) async fn invoice(app: &App, store: &Store, new: &Invoice) -> Result<T
     let mut rows = adjudicated::follow(app, &mut changes, &loaded, &mut after, old.as_ref(), new).await?;
     what_is_shown(&mut changes, &loaded, &after, &new.id, Told::Version, &mut rows).await?;
     store_rows(&mut changes, &loaded, new, rows).await?;
-    Ok(Taken { arrived, woken: changes.gather().await? })
+    Ok(Taken { arrived, after: changes.gather().await? })
 }
 
 async fn load_around(store: &Store, client: &ClientId, other: Option<&ClientId>) -> Result<Loaded, Unfinished> {
@@ -314,7 +313,7 @@ pub(super) async fn payment(app: &App, store: &Store, told: &EhrPayment) -> Resu
     for row in rows.values() {
         changes.unit.update(row);
     }
-    Ok(Taken { arrived, woken: changes.gather().await? })
+    Ok(Taken { arrived, after: changes.gather().await? })
 }
 
 /// Only references that say whose payment it is are kept: a person may have typed a name into another.

@@ -4,6 +4,7 @@
 
 use super::{LOOK_AGAIN_S, after};
 use crate::app::App;
+use crate::bus::DomainEvent;
 use crate::changes::{Ask, Changes};
 use crate::failure::Unfinished;
 use crate::task::{Queue, Task};
@@ -102,7 +103,7 @@ impl<'a> Change<'a> {
             self.changes.audit("payout", &id, &detail);
             tracing::info!(payout.id = id, state = item.state.as_str(), transactions = t.transactions, "judged a payout");
             let amount = item.payout.as_ref().map_or(Minor::ZERO, |p| p.amount);
-            crate::domain_event(&format!("payout_{}", item.state.as_str()), &id, amount);
+            self.changes.tell(DomainEvent::about_money(format!("payout_{}", item.state.as_str()), &*id, amount));
         }
         self.changes.unit.update(&self.read);
         self.changes.commit().await?;

@@ -61,6 +61,10 @@ pub(super) async fn token(app: &App, books: &QuickBooks, owner: &str, refused: O
             TokenStep::Use(access) => return Ok(access),
             TokenStep::Disconnected => return Err(NoToken::Disconnected),
             TokenStep::WaitForOther { until } => return Err(wait_until(app, until)),
+            // Nobody takes the lease who may be stopped before he has stored the new pair.
+            TokenStep::TakeLeaseAndRefresh(_) if !app.has_time_for(oauth::CALL_NEEDS_S) => {
+                return Err(NoToken::Wait { after_s: 1, problem: "too little of the function's time is left".to_owned() });
+            }
             TokenStep::TakeLeaseAndRefresh(leased) => match app.store.set_secret_meta(TOKEN, &leased, rev, app.nonce()).await {
                 Ok(rev) => return refresh(app, books, leased, rev).await,
                 Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,

@@ -3,6 +3,7 @@
 use super::payments::look_at_all;
 use crate::app::App;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use crate::task::Task;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::{Read, Unit};
@@ -97,6 +98,11 @@ pub async fn learn(app: &App, customer: Option<&CustomerId>) -> Result<(), Unfin
     store_email(app, customer, email, None).await
 }
 
+/// The small fact that says how far the list was read.
+const CURSOR: &str = "customers_cursor";
+/// A page of the list is not begun with less time left, in seconds.
+const PAGE_TAKES_S: i64 = 30;
+
 /// Whether all of Stripe's customers were listed: only then may rule 14 link.
 ///
 /// # Errors
@@ -110,7 +116,6 @@ pub async fn all_listed(store: &Store) -> Result<bool, Failed> {
 /// # Errors
 /// When Stripe or the store does not answer; it goes on from its cursor at the next call.
 pub async fn list_all(app: &App) -> Result<(), Unfinished> {
-    const CURSOR: &str = "customers_cursor";
     if all_listed(&app.store).await? {
         return Ok(());
     }
@@ -126,6 +131,9 @@ pub async fn list_all(app: &App) -> Result<(), Unfinished> {
         }
         if !page.has_more {
             break;
+        }
+        if !app.has_time_for(PAGE_TAKES_S) {
+            return Ok(app.queues.send(Task::ListCustomersV1, 0).await?);
         }
     }
     let rev = app.store.meta::<bool>(CUSTOMERS_LISTED).await?.map_or(0, |r| r.rev);

@@ -6,6 +6,7 @@ use super::close::{release_when_settled, resolve_reviews};
 use super::guard::{Go, Verdict, look};
 use super::{is_blocked, store_turn};
 use crate::app::App;
+use crate::bus::DomainEvent;
 use crate::changes::Changes;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::pause;
@@ -192,7 +193,7 @@ async fn charge(app: &App, mut read: Read<StoredRecovery>, go: Go) -> Result<(),
     };
     let payment = read.item.recovery.payment().clone();
     let read = commit_attempt(app, read, &go.loaded, &format!("attempt {n}")).await?;
-    crate::domain_event("recovery_attempted", payment.as_str(), read.item.recovery.failure.amount);
+    app.bus.tell(DomainEvent::about_money("recovery_attempted", payment.as_str(), read.item.recovery.failure.amount));
     call(app, read).await
 }
 
@@ -306,7 +307,7 @@ async fn succeeded(app: &App, mut read: Read<StoredRecovery>) -> Result<(), Unfi
     let recovery = &read.item.recovery;
     let mut changes = Changes::new(app, app.now());
     resolve_reviews(app, &mut changes, recovery.payment(), "recovered").await?;
-    crate::domain_event("recovered", recovery.payment().as_str(), recovery.failure.amount);
+    changes.tell(DomainEvent::about_money("recovered", recovery.payment().as_str(), recovery.failure.amount));
     store_turn(app, changes, read, Tell::Nothing, None).await
 }
 

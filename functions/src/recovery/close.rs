@@ -3,6 +3,7 @@
 use super::attempt::{after, release};
 use super::store_turn;
 use crate::app::App;
+use crate::bus::DomainEvent;
 use crate::changes::{Changes, allocation_row};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use jiff::SignedDuration;
@@ -45,7 +46,7 @@ async fn paid_once(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
         return changes.commit().await;
     }
     if tried {
-        crate::domain_event("recovered", payment.as_str(), read.item.recovery.failure.amount);
+        changes.tell(DomainEvent::about_money("recovered", payment.as_str(), read.item.recovery.failure.amount));
     } else {
         release(app, &mut changes, &mut read).await?;
     }

@@ -13,6 +13,7 @@ pub use close::paid;
 pub use rearm::{card_renewed, default_card_changed};
 
 use crate::app::App;
+use crate::bus::DomainEvent;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use guard::{clients_forbid, would_pay};
@@ -104,7 +105,7 @@ async fn open(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinis
     if let Some(customer) = recovery.customer().cloned() {
         changes.unit.put(&RecoveryOf { customer, payment: failure.payment.clone() });
     }
-    crate::domain_event("payment_failed", failure.payment.as_str(), failure.amount);
+    changes.tell(DomainEvent::about_money("payment_failed", failure.payment.as_str(), failure.amount));
     let read = Read { item: StoredRecovery { recovery }, rev: 0, sealed: None };
     store_turn(app, changes, read, tell, Some(&loaded)).await
 }
@@ -235,7 +236,7 @@ pub(super) async fn store_turn(
         question.evidence.extend(history(app, recovery));
         let salt = format!("turn {}", recovery.turns);
         changes.ask(Ask::about_payment(recovery.payment(), question, &salt)).await?;
-        crate::domain_event("recovery_stopped", recovery.payment().as_str(), recovery.failure.amount);
+        changes.tell(DomainEvent::about_money("recovery_stopped", recovery.payment().as_str(), recovery.failure.amount));
     }
     if let Some(loaded) = loaded {
         loaded.bump_all(&mut changes.unit);

@@ -1,5 +1,6 @@
 //! Personal data: how it is sealed at rest, and how equality of e-mail addresses is tested without keeping them.
 
+use base64::Engine as _;
 use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit, Nonce,
     aead::{Aead, Payload},
@@ -69,6 +70,14 @@ impl DataKey {
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// Reads a key as it is kept: 64 hex digits, or 32 bytes in base64.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let bytes = hex::decode(text).ok().or_else(|| base64::engine::general_purpose::STANDARD.decode(text).ok());
+        Some(Self(<[u8; 32]>::try_from(bytes?).ok()?))
     }
 
     fn derived(&self, purpose: &str) -> [u8; 32] {
@@ -142,6 +151,18 @@ mod tests {
         assert_eq!(b.open("CLIENT#c", &sealed), Err(DoesNotOpen));
         assert_eq!(a.open("CLIENT#c", &[]), Err(DoesNotOpen));
         assert!(!sealed.windows(10).any(|w| w == b"Persephone"));
+    }
+
+    #[test]
+    fn a_key_is_read_as_hex_or_base64_and_nothing_else() {
+        let sealed = DataKey::new([7; 32]).seal("c", [0; 12], b"x");
+        let base64 = base64::engine::general_purpose::STANDARD.encode([7; 32]);
+        for text in [format!(" {}\n", "07".repeat(32)), base64] {
+            assert_eq!(DataKey::parse(&text).unwrap().open("c", &sealed).unwrap(), b"x");
+        }
+        for bad in ["", "07", "not a key", &"07".repeat(31), &"0".repeat(63)] {
+            assert!(DataKey::parse(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]

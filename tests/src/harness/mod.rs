@@ -387,7 +387,7 @@ impl Bundle {
     /// One delivery of one event: the status.
     pub async fn send(&self, event: &Value) -> u16 {
         let (body, header) = signed(event, WEBHOOK_SECRET, now_s());
-        intake::stripe(self.app(), Some(&header), &body).await.status
+        intake::stripe(self.app().door(), Some(&header), &body).await.status
     }
 
     /// Delivers what Stripe has to deliver, in order; what a faulty table refused comes again at once, what else is not
@@ -425,7 +425,7 @@ impl Bundle {
     /// The EHR says that something changed. The status.
     pub async fn notice(&self) -> u16 {
         let (body, header) = self.standins.ehr.notice(ehr::DEFAULT_SECRET, now_s());
-        intake::ehr(self.app(), Some(&header), "/webhooks/ehr", &body).await.status
+        intake::ehr(self.app().door(), Some(&header), "/webhooks/ehr", &body).await.status
     }
 
     /// The EHR says that something changed, and it is read.

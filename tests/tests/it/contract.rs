@@ -7,8 +7,8 @@ use serde_json::Value;
 use std::sync::Arc;
 use vesper_adapters::personal::Secret;
 use vesper_core::effect::Lease;
-use vesper_functions::app::{App, Ehr, Host};
-use vesper_functions::intake;
+use vesper_functions::app::Host;
+use vesper_functions::intake::{self, Door};
 use vesper_local::stack::host::LocalHost;
 use vesper_tests::harness::{Bundle, Options};
 
@@ -47,26 +47,6 @@ impl Host for At {
     }
 }
 
-/// The door of a practice with this secret, at this time.
-fn door(b: &Bundle, secret: &str, now_s: i64) -> App {
-    let of = b.app();
-    let mut secrets = of.secrets.clone();
-    secrets.stripe_webhook_secrets = vec![Secret::new(secret)];
-    App {
-        store: of.store.clone(),
-        stripe: of.stripe.clone(),
-        projection: of.projection.clone(),
-        ehr: Ehr { bridge: None, importing: tokio::sync::Mutex::new(()) },
-        quickbooks: None,
-        queues: Arc::clone(&of.queues),
-        host: Arc::new(At { host: Arc::clone(&b.stack.host), now_s }),
-        settings: of.settings.clone(),
-        policy: of.policy.clone(),
-        secrets,
-        go_live: of.go_live,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_signature_vector_is_answered_as_it_says() {
     let text = include_str!("../../fixtures/stripe-signature-vectors.json");
@@ -76,8 +56,11 @@ async fn every_signature_vector_is_answered_as_it_says() {
     for vector in vectors["vectors"].as_array().unwrap() {
         let field = |name: &str| vector[name].as_str().unwrap_or_default();
         let body = base64::engine::general_purpose::STANDARD.decode(field("payload_base64")).unwrap();
-        let app = door(&b, field("secret"), vector["now"].as_i64().unwrap());
-        let status = intake::stripe(&app, vector["header"].as_str(), &body).await.status;
+        let secrets = [Secret::new(field("secret"))];
+        let host = At { host: Arc::clone(&b.stack.host), now_s: vector["now"].as_i64().unwrap() };
+        // The door of a practice with this secret, at this time.
+        let door = Door { stripe_secrets: &secrets, host: &host, ..b.app().door() };
+        let status = intake::stripe(door, vector["header"].as_str(), &body).await.status;
         let want = match field("request_expect") {
             "accept" => 200..300,
             "reject" => 400..500,

@@ -11,6 +11,7 @@ mod family;
 mod pages;
 mod payouts;
 mod postings;
+mod functions;
 mod recovery;
 mod refunds;
 mod restart;

@@ -632,11 +632,11 @@ async fn unreadable_events_become_questions(o: Options) {
     paid(&b, &told, &payment, 5, &[(&invoice, 4200)]);
     for body in [&b"hello"[..], b"", b"[]", b"{}", &b"[".repeat(100_000), &[0; 50]] {
         let header = header_of(body);
-        assert_eq!(vesper_functions::intake::stripe(b.app(), Some(&header), body).await.status, 400);
+        assert_eq!(vesper_functions::intake::stripe(b.app().door(), Some(&header), body).await.status, 400);
     }
     let huge = vec![b' '; 1_200_000];
-    assert_eq!(vesper_functions::intake::stripe(b.app(), Some(&header_of(&huge)), &huge).await.status, 413);
-    assert_eq!(vesper_functions::intake::stripe(b.app(), None, b"{}").await.status, 400);
+    assert_eq!(vesper_functions::intake::stripe(b.app().door(), Some(&header_of(&huge)), &huge).await.status, 413);
+    assert_eq!(vesper_functions::intake::stripe(b.app().door(), None, b"{}").await.status, 400);
     let mut other_mode = good.clone();
     other_mode["livemode"] = json!(true);
     assert_eq!(b.send(&other_mode).await, 200);

@@ -118,9 +118,8 @@ impl DataDir {
         if mode & 0o077 != 0 {
             return Err(Failure::usage(format!("others may read {}: chmod 600 {}", file.display(), file.display())));
         }
-        let bytes = hex::decode(text.trim()).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
         let bad = || Failure::usage(format!("{} is no data key (64 hex digits): restore it from your safe copy", file.display()));
-        bytes.map(DataKey::new).ok_or_else(bad)
+        DataKey::parse(&text).ok_or_else(bad)
     }
 
     /// Written beside its name and renamed, so that a crash leaves no half key.

@@ -74,7 +74,7 @@ pub(super) async fn raw(body: Body) -> Option<Vec<u8>> {
 async fn stripe(State(server): State<Server>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(body) = raw(body).await else { return json(413, r#"{"error":"the body is larger than 1 MiB"}"#) };
-    let answer = intake::stripe(&server.stack.app, header(&parts.headers, "stripe-signature"), &body).await;
+    let answer = intake::stripe(server.stack.app.door(), header(&parts.headers, "stripe-signature"), &body).await;
     json(answer.status, answer.body)
 }
 
@@ -82,7 +82,7 @@ async fn ehr(State(server): State<Server>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(body) = raw(body).await else { return json(413, r#"{"error":"the body is larger than 1 MiB"}"#) };
     let path = parts.uri.path_and_query().map_or("/webhooks/ehr", |p| p.as_str());
-    let answer = intake::ehr(&server.stack.app, header(&parts.headers, "vesper-signature"), path, &body).await;
+    let answer = intake::ehr(server.stack.app.door(), header(&parts.headers, "vesper-signature"), path, &body).await;
     json(answer.status, answer.body)
 }
 

@@ -10,15 +10,13 @@ use vesper_adapters::dynamo::client::client_on;
 use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_adapters::dynamo::table::{StoreError, Table};
-use vesper_adapters::ehr::BridgeClient;
 use vesper_adapters::http::SharedTransport;
 use vesper_adapters::personal::DataKey;
-use vesper_adapters::quickbooks::QuickBooksClient;
-use vesper_adapters::quickbooks::pacing::Pacer;
-use vesper_adapters::settings::{Books, EhrKind, Mode, Secrets, Settings};
-use vesper_adapters::stripe::client::StripeClient;
-use vesper_adapters::stripe::wire::Projection;
-use vesper_functions::app::{App, Ehr, Host, QuickBooks};
+use vesper_adapters::settings::{Secrets, Settings};
+use vesper_functions::app::{App, Host};
+use vesper_functions::assemble::{AppParts, assemble};
+pub use vesper_functions::assemble::stored_go_live;
+use vesper_functions::bus::LogBus;
 use vesper_functions::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 
 /// The table of everything.
@@ -87,69 +85,18 @@ pub async fn build_on(table: &(dyn Fn(&str) -> Table + Sync), parts: Parts) -> R
     let queue_table = table(QUEUES);
     let host: Arc<dyn Host> = Arc::clone(&parts.host) as Arc<dyn Host>;
     let queues = LocalQueues::open(queue_table, Arc::clone(&host)).await?;
-    let hasher = parts.key.email_hasher();
-    let settings = parts.settings;
-    let stripe = &settings.stripe;
-    let projection = Projection { keys: stripe.metadata.clone(), hasher: hasher.clone() };
-    let api_key = parts.secrets.stripe_api_key.clone();
-    let transport = parts.transport;
-    let client = StripeClient::new(Arc::clone(&transport), &stripe.api_base, &stripe.api_version, api_key, projection.clone());
-    let bridge = match &settings.ehr.kind {
-        EhrKind::Bridge { base_url } => {
-            Some(BridgeClient::new(Arc::clone(&transport), base_url, parts.secrets.ehr_bridge_secrets.clone(), hasher))
-        }
-        EhrKind::Files => None,
-    };
-    let quickbooks = match &settings.books {
-        Books::QuickBooks(q) => Some(QuickBooks {
-            client: QuickBooksClient::new(Arc::clone(&transport), &q.api_base, &q.realm_id),
-            transport: Arc::clone(&transport),
-            pacer: std::sync::Mutex::new(Pacer::new(q.max_per_minute)),
-            refreshing: tokio::sync::Mutex::new(()),
-        }),
-        Books::None => None,
-    };
-    let go_live = go_live(&store, &settings, parts.host.now()).await?;
-    let app = App {
+    let app = assemble(AppParts {
         store,
-        stripe: client,
-        projection,
-        ehr: Ehr { bridge, importing: tokio::sync::Mutex::new(()) },
-        quickbooks,
-        queues: Arc::new(queues.clone()),
-        host,
-        policy: settings.policy(),
-        settings,
+        key: parts.key,
+        settings: parts.settings,
         secrets: parts.secrets,
-        go_live,
-    };
+        transport: parts.transport,
+        queues: Arc::new(queues.clone()),
+        bus: Arc::new(LogBus),
+        host,
+    });
+    let app = app.await?;
     Ok(Stack::new(Arc::new(app), queues, parts.host))
-}
-
-/// The small fact that holds the first start in live mode.
-const GO_LIVE: &str = "go_live";
-
-/// When the practice went live, where the settings do not say it: the first start in live mode. None before it.
-///
-/// # Errors
-/// When the store does not answer.
-pub async fn stored_go_live(store: &Store) -> Result<Option<Timestamp>, Failed> {
-    Ok(store.meta::<Timestamp>(GO_LIVE).await?.map(|r| r.item))
-}
-
-/// When the practice goes live: as set; else the first start in live mode, which is stored. In shadow mode everything is decided.
-async fn go_live(store: &Store, settings: &Settings, now: Timestamp) -> Result<Timestamp, Failed> {
-    if let Some(set) = settings.practice.go_live {
-        return Ok(set);
-    }
-    if settings.practice.mode == Mode::Shadow {
-        return Ok(Timestamp::MIN);
-    }
-    if let Some(stored) = stored_go_live(store).await? {
-        return Ok(stored);
-    }
-    store.set_meta(GO_LIVE, &now, 0).await?;
-    Ok(now)
 }
 
 const CLOCK: &str = "test_clock";

@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use vesper_adapters::dynamo::model::StoredEvent;
-use vesper_adapters::dynamo::store::{Due, RowRef, WriteBack};
+use vesper_adapters::dynamo::store::{RowRef, WriteBack};
 use vesper_core::effect::{BACKOFF_MAX_S, Effect, EffectState};
 use vesper_core::event::Event;
 use vesper_functions::app::{App, Host as _};
 use vesper_functions::failure::Unfinished;
 use vesper_functions::task::{Queue, Task};
-use vesper_functions::{dead_letters, push_books, seal, switch, work};
+use vesper_functions::{dead_letters, due, push_books, seal, switch, work};
 
 /// The heartbeat, in seconds.
 const BEAT_S: u64 = 60;
@@ -214,24 +214,7 @@ impl Stack {
     /// When the store or a queue does not answer.
     pub async fn beat(&self) -> Result<(), Unfinished> {
         let now = self.host.now();
-        for due in self.app.store.due(now, MOST).await? {
-            let task = match due {
-                Due::Payment(payment) => Task::LookV1 { payment },
-                Due::WriteBack(row) => Task::WriteBackV1 { row },
-                Due::Books(row) => Task::BooksV1 { row },
-                Due::Recovery(payment) => Task::RetryV1 { payment },
-                Due::Credit(client) => Task::CreditV1 { client },
-                Due::Payout(payout) => Task::PayoutV1 { payout },
-                Due::Event(stored) => Task::EventV1 { event: stored.event },
-                Due::Unreadable { row, problem } => {
-                    dead_letters::unreadable(&self.app, &row, &problem).await?;
-                    continue;
-                }
-            };
-            if !self.was_tried_just_now(&task) {
-                self.app.queues.send(task, 0).await?;
-            }
-        }
+        due::wake(&self.app, MOST, |task| self.was_tried_just_now(task)).await?;
         let poll = {
             let mut next = self.next_poll.lock().unwrap_or_else(PoisonError::into_inner);
             let due = *next <= now;

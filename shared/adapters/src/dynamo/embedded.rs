@@ -122,7 +122,8 @@ impl Engine {
     }
 
     /// One call: the status and the JSON body of the answer. Blocks.
-    fn answer(&self, operation: &str, body: &[u8]) -> (u16, String) {
+    #[must_use]
+    pub fn answer(&self, operation: &str, body: &[u8]) -> (u16, String) {
         let db = &self.db;
         self.calls.fetch_add(1, Ordering::Relaxed);
         if self.read_only && is_write(operation) {

@@ -22,7 +22,7 @@ const REFRESH_BELOW: SignedDuration = SignedDuration::from_secs(300);
 /// How long the lease of a refresh lasts; it is never renewed.
 const LEASE: SignedDuration = SignedDuration::from_secs(120);
 /// With less of the lease or of the function's time left, no refresh is started, in seconds.
-const CALL_NEEDS_S: i64 = 60;
+pub const CALL_NEEDS_S: i64 = 60;
 /// How many values of QUICKBOOKS_REFRESH_TOKEN are remembered as replaced.
 const EARLIER_MAX: usize = 8;
 /// What errors say was attempted.

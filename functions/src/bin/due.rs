@@ -1,0 +1,5 @@
+//! The Lambda function due.
+
+fn main() -> std::process::ExitCode {
+    vesper_functions::lambda::due::due()
+}

@@ -1,0 +1,5 @@
+//! The Lambda function import.
+
+fn main() -> std::process::ExitCode {
+    vesper_functions::lambda::import::import()
+}

@@ -1,0 +1,5 @@
+//! The Lambda function intake.
+
+fn main() -> std::process::ExitCode {
+    vesper_functions::lambda::intake::intake()
+}

@@ -1,0 +1,5 @@
+//! The Lambda function payouts.
+
+fn main() -> std::process::ExitCode {
+    vesper_functions::lambda::workers::payouts()
+}

@@ -1,0 +1,5 @@
+//! The Lambda function review.
+
+fn main() -> std::process::ExitCode {
+    vesper_functions::lambda::review::review()
+}

@@ -1,0 +1,5 @@
+//! The Lambda function write-back.
+
+fn main() -> std::process::ExitCode {
+    vesper_functions::lambda::workers::write_back()
+}

@@ -1,0 +1,252 @@
+//! A stack of the built functions: what API Gateway, the event sources, the bus's rule and the schedule do, by hand and in order.
+//!
+//! Delayed messages wait until a test says that time passed. Must not: retry what AWS would not retry.
+
+use super::aws::{AwsStandin, Message, QUEUE_ORIGIN};
+use super::runtime::{Outcome, Process};
+use crate::harness::{Options, WEBHOOK_SECRET, practice_toml};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use vesper_adapters::dynamo::store::Store;
+use vesper_adapters::dynamo::table::{Table, client_on};
+use vesper_adapters::personal::DataKey;
+use vesper_standins::serve::{Served, serve};
+use vesper_standins::stripe::{DEFAULT_KEY, signed};
+use vesper_standins::{Clock, Standins, ehr, quickbooks};
+
+/// So often a message is received before it is a dead letter (infra/template.yaml).
+const RECEIVES_MAX: u32 = 5;
+/// The path of the parameters.
+const PATH: &str = "/vesper/harness";
+/// The work queues and who works them off, how many messages at a time.
+const SOURCES: [(&str, &str, usize); 4] =
+    [("events", "reconcile", 10), ("write-back", "write-back", 1), ("books", "push-books", 1), ("payouts", "payouts", 1)];
+/// How long each function may run, in milliseconds.
+const WITHIN_MS: u64 = 60_000;
+/// push-books and due refresh the access token only with a minute left.
+const BOOKS_WITHIN_MS: u64 = 85_000;
+/// A flow that does not come to rest hangs.
+const ROUNDS_MAX: usize = 200;
+
+/// See the module.
+pub struct Cloud {
+    /// Stripe, EHR and QuickBooks.
+    pub standins: Standins,
+    /// AWS.
+    pub aws: AwsStandin,
+    /// A process lives for one invocation only.
+    pub always_cold: bool,
+    processes: BTreeMap<&'static str, Process>,
+    environment: BTreeMap<String, String>,
+    dir: tempfile::TempDir,
+    _served: [Served; 4],
+}
+
+fn name_of(function: &str) -> &'static str {
+    let known = ["intake", "reconcile", "import", "write-back", "push-books", "due", "payouts", "review"];
+    known.into_iter().find(|n| *n == function).unwrap()
+}
+
+impl Cloud {
+    /// An account with the stack in it, set up, with nothing stored yet.
+    pub async fn new() -> Cloud {
+        let clock: Clock = Arc::new(Timestamp::now);
+        let standins = Standins::new(&clock);
+        let served = [
+            serve(standins.stripe.clone()).await.unwrap(),
+            serve(standins.ehr.clone()).await.unwrap(),
+            serve(standins.quickbooks.clone()).await.unwrap(),
+        ];
+        let [stripe, ehr_url, books] = [served[0].origin(), served[1].origin(), served[2].origin()];
+        let config = practice_toml(&Options::default(), &stripe, &ehr_url, &books);
+        let (first, second) = config.split_at(config.len() / 2);
+        let parameters = [
+            ("config/1", first),
+            ("config/2", second),
+            ("DATA_KEY", &"07".repeat(32)),
+            ("STRIPE_API_KEY", DEFAULT_KEY),
+            ("STRIPE_WEBHOOK_SECRETS", WEBHOOK_SECRET),
+            ("EHR_BRIDGE_SECRETS", ehr::DEFAULT_SECRET),
+            ("QUICKBOOKS_CLIENT_ID", quickbooks::DEFAULT_CLIENT_ID),
+            ("QUICKBOOKS_CLIENT_SECRET", quickbooks::DEFAULT_CLIENT_SECRET),
+            ("QUICKBOOKS_REFRESH_TOKEN", quickbooks::FIRST_REFRESH_TOKEN),
+        ];
+        let parameters = parameters.map(|(name, value)| (format!("{PATH}/{name}"), value.to_owned()));
+        let aws = AwsStandin::new(parameters.into());
+        let endpoint = serve(aws.clone()).await.unwrap();
+        let dead: Value = SOURCES.iter().map(|(q, ..)| ((*q).to_owned(), json!(format!("{QUEUE_ORIGIN}{q}-dead")))).collect();
+        let text = |pairs: &[(&str, String)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
+        let environment: BTreeMap<String, String> = text(&[
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+            ("AWS_ENDPOINT_URL", endpoint.origin()),
+            ("VESPER_PARAMETER_PATH", PATH.to_owned()),
+            ("TABLE_NAME", "vesper".to_owned()),
+            ("EVENT_BUS_NAME", "vesper".to_owned()),
+            ("EVENTS_QUEUE_URL", format!("{QUEUE_ORIGIN}events")),
+            ("WRITE_BACK_QUEUE_URL", format!("{QUEUE_ORIGIN}write-back")),
+            ("BOOKS_QUEUE_URL", format!("{QUEUE_ORIGIN}books")),
+            ("PAYOUTS_QUEUE_URL", format!("{QUEUE_ORIGIN}payouts")),
+            ("DEAD_LETTER_QUEUE_URLS", dead.to_string()),
+            ("RUST_LOG", "info".to_owned()),
+        ]);
+        let [a, b, c] = served;
+        let served = [a, b, c, endpoint];
+        let (processes, dir) = (BTreeMap::new(), tempfile::tempdir().unwrap());
+        let cloud = Cloud { standins, aws, always_cold: false, processes, environment, dir, _served: served };
+        cloud.store().table().create_if_absent().await.unwrap();
+        cloud
+    }
+
+    /// The store, as the functions see it.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::new(Table::new(client_on(self.aws.engine().http_client()), "vesper".to_owned()), DataKey::new([7; 32]))
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// What all functions logged so far.
+    #[must_use]
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Ends every process: the next invocation of each is cold.
+    pub fn all_cold(&mut self) {
+        self.processes.clear();
+    }
+
+    /// Invokes a function.
+    pub async fn invoke(&mut self, function: &str, payload: &Value) -> Outcome {
+        let within_ms = if matches!(function, "push-books" | "due") { BOOKS_WITHIN_MS } else { WITHIN_MS };
+        self.invoke_within(function, payload, within_ms).await
+    }
+
+    /// The same; the function may work on it for so long.
+    pub async fn invoke_within(&mut self, function: &str, payload: &Value, within_ms: u64) -> Outcome {
+        let name = name_of(function);
+        if !self.processes.contains_key(name) {
+            let mut environment = self.environment.clone();
+            environment.insert("AWS_ACCESS_KEY_ID".to_owned(), name.to_owned());
+            let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+            let process = Process::start(name, &environment, log).await;
+            self.processes.insert(name, process);
+        }
+        let outcome = self.processes.get_mut(name).unwrap().invoke(payload, within_ms).await;
+        if self.always_cold || outcome == Outcome::Died {
+            self.processes.remove(name);
+        }
+        outcome
+    }
+
+    // ---------------------------------------------------------------- the door
+
+    /// A request through API Gateway: the status and the answer.
+    pub async fn http(&mut self, function: &str, method: &str, path: &str, headers: Value, body: &[u8]) -> (u16, Value) {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let event = json!({
+            "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path, "rawQueryString": query,
+            "headers": headers, "isBase64Encoded": true, "body": base64(body),
+            "requestContext": { "http": { "method": method, "path": path } },
+        });
+        let answer = match self.invoke(function, &event).await {
+            Outcome::Answered(answer) => answer,
+            // What API Gateway makes of it.
+            Outcome::Failed(_) | Outcome::Died => json!({ "statusCode": 500 }),
+        };
+        (u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(), answer)
+    }
+
+    /// One delivery of one event of Stripe: the status.
+    pub async fn send(&mut self, event: &Value) -> u16 {
+        let (body, header) = signed(event, WEBHOOK_SECRET, Timestamp::now().as_second());
+        self.http("intake", "POST", "/webhooks/stripe", json!({ "stripe-signature": header }), &body).await.0
+    }
+
+    /// Delivers what Stripe has to deliver, in order; what is not acknowledged comes again, as Stripe does it.
+    pub async fn deliver(&mut self) {
+        for event in self.standins.stripe.undelivered() {
+            for _ in 0..3 {
+                if self.send(&event).await == 200 {
+                    self.standins.stripe.mark_delivered(event["id"].as_str().unwrap());
+                    break;
+                }
+            }
+        }
+        assert!(self.standins.stripe.undelivered().is_empty(), "{}", self.logged());
+    }
+
+    /// The EHR says that something changed.
+    pub async fn notice(&mut self) {
+        let (body, header) = self.standins.ehr.notice(ehr::DEFAULT_SECRET, Timestamp::now().as_second());
+        let answer = self.http("intake", "POST", "/webhooks/ehr", json!({ "vesper-signature": header }), &body).await;
+        assert_eq!(answer.0, 202, "{}", self.logged());
+    }
+
+    // ---------------------------------------------------------------- event sources, rule and schedule
+
+    /// The heartbeat.
+    pub async fn beat(&mut self) -> Outcome {
+        self.invoke("due", &json!({ "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} })).await
+    }
+
+    /// Until nothing visible is left: every queue's messages to its function, the bus's requests to import.
+    pub async fn pump(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = false;
+            for (queue, function, most) in SOURCES {
+                moved |= self.pump_one(queue, function, most).await;
+            }
+            let wanted = self.aws.take_events().into_iter().filter(|(name, _)| name == "import_wanted").count();
+            if wanted > 0 {
+                moved = true;
+                // EventBridge calls a function again that fails.
+                for _ in 0..3 {
+                    let event = json!({ "source": "vesper", "detail-type": "import_wanted", "detail": {} });
+                    if matches!(self.invoke("import", &event).await, Outcome::Answered(_)) {
+                        break;
+                    }
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the queues do not come to rest: {}", self.logged());
+    }
+
+    async fn pump_one(&mut self, queue: &str, function: &str, most: usize) -> bool {
+        let batch = self.aws.receive(queue, most);
+        if batch.is_empty() {
+            return false;
+        }
+        let record = |m: &Message| {
+            json!({ "messageId": m.id, "body": m.body, "receiptHandle": m.id, "eventSource": "aws:sqs",
+                "attributes": { "ApproximateReceiveCount": m.receives.to_string() } })
+        };
+        let event = json!({ "Records": batch.iter().map(record).collect::<Vec<_>>() });
+        let failed: Vec<String> = match self.invoke(function, &event).await {
+            Outcome::Answered(answer) => {
+                let items = answer["batchItemFailures"].as_array().unwrap_or_else(|| panic!("{answer}")).clone();
+                items.iter().map(|i| i["itemIdentifier"].as_str().unwrap().to_owned()).collect()
+            }
+            Outcome::Failed(_) | Outcome::Died => batch.iter().map(|m| m.id.clone()).collect(),
+        };
+        for message in batch.into_iter().filter(|m| failed.contains(&m.id)) {
+            let to = if message.receives < RECEIVES_MAX { queue.to_owned() } else { format!("{queue}-dead") };
+            self.aws.put(&to, message);
+        }
+        true
+    }
+}
+
+fn base64(body: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(body)
+}

@@ -1,0 +1,224 @@
+//! The built functions under a Lambda Runtime API: an event goes in at the door, and stands in the EHR and in the books; whatever
+//! fails between them and AWS, and wherever a process ends.
+
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use vesper_functions::export::export;
+use vesper_standins::stripe::NewPayment;
+use vesper_tests::harness::{CANARIES, Told, broken};
+use vesper_tests::lambda::aws::{Call, Fault, Message};
+use vesper_tests::lambda::cloud::Cloud;
+use vesper_tests::lambda::runtime::Outcome;
+
+/// What the functions call, for the test of the policies and the cost page. UPDATE_AWS_CALLS=1 writes it anew.
+const CALLS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/aws-calls.json");
+
+/// A client with an invoice that the product has read, and QuickBooks connected.
+async fn practice(cloud: &mut Cloud) -> (String, String) {
+    let stripe = &cloud.standins.stripe;
+    let customer = stripe.customer(Some("zzyq.canary@example.org"), Some("Zzyqcanary Persephonequill"));
+    let fields = json!({"stripe_customer_ids": [customer]});
+    let client = cloud.standins.ehr.client("c_1", fields);
+    let invoice = cloud.standins.ehr.invoice("inv_1", &client, 12_000, 0, json!({}));
+    cloud.notice().await;
+    cloud.pump().await;
+    (customer, invoice)
+}
+
+async fn told(cloud: &Cloud) -> Told {
+    Told(export(&cloud.store(), false).await.unwrap())
+}
+
+/// The invoice is paid once, in the EHR and in the books, and nobody is asked anything.
+async fn once(cloud: &Cloud, invoice: &str, count: usize) {
+    let told = told(cloud).await;
+    let (ehr, books) = (cloud.standins.ehr.written(), cloud.standins.quickbooks.entries());
+    assert_eq!((ehr.len(), books.len()), (count, count), "{}\n{}", told.0["effects"], cloud.logged());
+    assert_eq!(told.invoice(invoice)["allocations"].as_array().map(Vec::len), Some(count), "{}", told.0);
+    assert_eq!(broken(&cloud.standins, &told), Vec::<String>::new());
+    assert!(told.all_asked().is_empty(), "{:?}", told.all_asked());
+}
+
+fn pay(cloud: &Cloud, customer: &str, amount: i64, invoice: &str) {
+    let _ = cloud.standins.stripe.pay(&NewPayment::of(customer, amount).metadata("vesper_invoice", invoice));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_goes_from_the_door_into_the_ehr_and_the_books_in_few_calls() {
+    let mut cloud = Cloud::new().await;
+    let mut calls = Vec::new();
+    let (customer, invoice) = practice(&mut cloud).await;
+    pay(&cloud, &customer, 3_000, &invoice);
+    cloud.deliver().await;
+    cloud.pump().await;
+    once(&cloud, &invoice, 1).await;
+    calls.extend(cloud.aws.take_calls());
+    // The second one finds warm functions and an access token: this is what a payment costs.
+    pay(&cloud, &customer, 2_000, &invoice);
+    let events = cloud.standins.stripe.undelivered();
+    let accepted = events.iter().filter(|e| e["type"] == "payment_intent.succeeded");
+    for event in accepted {
+        assert_eq!(cloud.send(event).await, 200);
+    }
+    cloud.pump().await;
+    once(&cloud, &invoice, 2).await;
+    let payment = cloud.aws.take_calls();
+    let of = |function: &str| payment.iter().filter(|c| c.function == function).count();
+    assert_eq!(of("intake"), 1, "{payment:?}");
+    assert!(payment.len() <= 16, "{} calls: {}", payment.len(), listed(&payment));
+    // Besides: the charge's events, a heartbeat with a seal, and a redelivery of all of it.
+    cloud.deliver().await;
+    cloud.pump().await;
+    assert_eq!(cloud.beat().await, Outcome::Answered(Value::Null), "{}", cloud.logged());
+    cloud.pump().await;
+    for event in &events {
+        assert_eq!(cloud.send(event).await, 200);
+    }
+    cloud.pump().await;
+    once(&cloud, &invoice, 2).await;
+    let texts = [cloud.aws.seen(), cloud.logged()].concat();
+    let leaked: Vec<_> = CANARIES.iter().filter(|c| texts.contains(**c)).collect();
+    assert!(leaked.is_empty(), "{leaked:?}");
+    calls.extend(payment.clone());
+    calls.extend(cloud.aws.take_calls());
+    check_calls(&calls, &payment);
+}
+
+fn listed(calls: &[Call]) -> String {
+    calls.iter().map(|c| format!("\n{} {}", c.function, c.operation)).collect()
+}
+
+/// The recorded calls are those of the file, which the policies of the template are compared with.
+fn check_calls(all: &[Call], payment: &[Call]) {
+    let mut actions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for call in all {
+        actions.entry(&call.function).or_default().extend(call.actions.iter().map(String::as_str));
+    }
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for call in payment {
+        *counts.entry(format!("{} {}", call.function, call.operation)).or_default() += 1;
+    }
+    let recorded = json!({ "actions": actions, "calls_per_payment": counts, "calls_per_payment_in_all": payment.len() });
+    if std::env::var_os("UPDATE_AWS_CALLS").is_some() {
+        std::fs::write(CALLS_FILE, format!("{recorded:#}\n")).unwrap();
+    }
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(CALLS_FILE).unwrap()).unwrap();
+    assert_eq!(recorded, kept, "the functions call something else than before: run this test with UPDATE_AWS_CALLS=1");
+}
+
+/// One whole story, with a fault at the `n`th call. False when there are fewer calls.
+async fn struck(n: u64, fault: Fault) -> bool {
+    let mut cloud = Cloud::new().await;
+    cloud.always_cold = true;
+    let (customer, invoice) = practice(&mut cloud).await;
+    pay(&cloud, &customer, 3_000, &invoice);
+    cloud.aws.strike(n, fault);
+    cloud.deliver().await;
+    cloud.pump().await;
+    let struck = cloud.aws.has_struck();
+    // What a fault put off is found by the heartbeat.
+    for _ in 0..3 {
+        cloud.aws.release_delayed();
+        cloud.pump().await;
+        let _ = cloud.beat().await;
+        cloud.pump().await;
+    }
+    once(&cloud, &invoice, 1).await;
+    struck
+}
+
+/// Every call of the flow is struck once, each time by another fault, and every process is cold.
+async fn sweep(faults: &[Fault], first: u64, step: usize) {
+    let mut n = first;
+    loop {
+        let fault = faults[usize::try_from(n).unwrap() % faults.len()];
+        if !struck(n, fault).await {
+            assert!(n > 20, "the flow has {n} calls");
+            return;
+        }
+        n += step as u64;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_done_twice_when_a_call_is_refused() {
+    sweep(&[Fault::Throttled, Fault::Conflict, Fault::ServerError, Fault::LostBefore, Fault::HalfBatch], 1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_done_twice_when_an_answer_is_lost() {
+    sweep(&[Fault::LostAfter, Fault::ServerErrorAfter], 1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_message_that_cannot_be_read_does_not_hold_up_the_others() {
+    let mut cloud = Cloud::new().await;
+    let (customer, invoice) = practice(&mut cloud).await;
+    let poison = Message { id: "poison".to_owned(), body: "{\"task\":\"EventV9\"}".to_owned(), delay_s: 0, receives: 0 };
+    pay(&cloud, &customer, 3_000, &invoice);
+    cloud.aws.put("events", poison);
+    cloud.deliver().await;
+    cloud.pump().await;
+    assert_eq!(cloud.aws.queued("events-dead").len(), 1, "five times, then it is a dead letter");
+    assert_eq!(cloud.standins.ehr.written().len(), 1);
+    assert_eq!(cloud.beat().await, Outcome::Answered(Value::Null), "{}", cloud.logged());
+    let (told, letters) = (told(&cloud).await, cloud.store().dead_letters().await.unwrap());
+    assert_eq!(letters.iter().map(|l| (l.queue.as_str(), l.id.as_str())).collect::<Vec<_>>(), [("events", "poison")]);
+    assert_eq!(told.all_asked(), ["dead_letter"]);
+    assert!(cloud.aws.queued("events-dead").is_empty());
+    assert!(cloud.aws.take_events().iter().any(|(n, d)| n == "review_opened" && d["reason"] == "dead_letter"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_there_is_no_time_for_comes_again() {
+    let mut cloud = Cloud::new().await;
+    let (customer, invoice) = practice(&mut cloud).await;
+    pay(&cloud, &customer, 3_000, &invoice);
+    cloud.deliver().await;
+    let batch = cloud.aws.receive("events", 10);
+    let record = |m: &Message| json!({ "messageId": m.id, "body": m.body });
+    let event = json!({ "Records": batch.iter().map(record).collect::<Vec<_>>() });
+    let answer = cloud.invoke_within("reconcile", &event, 1_500).await.answer();
+    assert_eq!(answer["batchItemFailures"].as_array().map(Vec::len), Some(batch.len()), "{answer}");
+    assert!(cloud.standins.ehr.written().is_empty());
+    batch.into_iter().for_each(|m| cloud.aws.put("events", m));
+    cloud.pump().await;
+    once(&cloud, &invoice, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_secret_is_read_at_once_and_a_forger_costs_one_reading_a_minute() {
+    let mut cloud = Cloud::new().await;
+    let (customer, invoice) = practice(&mut cloud).await;
+    pay(&cloud, &customer, 3_000, &invoice);
+    let event = cloud.standins.stripe.undelivered().remove(0);
+    cloud.aws.set_parameter("/vesper/harness/STRIPE_WEBHOOK_SECRETS", "whsec_anotherSecretAltogether");
+    cloud.all_cold();
+    assert_eq!(cloud.send(&event).await, 400, "signed with a secret that is gone");
+    let _ = cloud.aws.take_calls();
+    for _ in 0..5 {
+        assert_eq!(cloud.send(&event).await, 400);
+    }
+    assert_eq!(cloud.aws.take_calls(), Vec::<Call>::new(), "it was asked a moment ago");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_wake_ups_are_found_by_the_heartbeat() {
+    let mut cloud = Cloud::new().await;
+    let (customer, invoice) = practice(&mut cloud).await;
+    pay(&cloud, &customer, 3_000, &invoice);
+    cloud.deliver().await;
+    // reconcile alone: the wake-ups of its effects are lost.
+    let batch = cloud.aws.receive("events", 10);
+    let record = |m: &Message| json!({ "messageId": m.id, "body": m.body });
+    let event = json!({ "Records": batch.iter().map(record).collect::<Vec<_>>() });
+    assert_eq!(cloud.invoke("reconcile", &event).await.answer()["batchItemFailures"], json!([]), "{}", cloud.logged());
+    for queue in ["write-back", "books"] {
+        assert!(!cloud.aws.receive(queue, 10).is_empty(), "{queue}");
+    }
+    cloud.pump().await;
+    assert!(cloud.standins.ehr.written().is_empty());
+    assert_eq!(cloud.beat().await, Outcome::Answered(Value::Null), "{}", cloud.logged());
+    cloud.pump().await;
+    once(&cloud, &invoice, 1).await;
+}
