@@ -6,6 +6,7 @@ use super::adjudicated;
 use crate::app::App;
 use crate::changes::{After, Ask, Changes};
 use crate::failure::Unfinished;
+use crate::task::Task;
 use crate::reconcile::customers::{nobodys, unknown};
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_adapters::dynamo::item::{Read, Unit};

@@ -11,6 +11,7 @@ pub mod messages;
 pub mod ready;
 pub mod run;
 mod senders;
+pub mod sign_in;
 
 pub mod due;
 pub mod import;

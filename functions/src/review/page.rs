@@ -46,17 +46,23 @@ pub struct PageResponse {
 }
 
 impl PageRequest {
-    fn header(&self, name: &str) -> Option<&str> {
+    /// A header by its lower-case name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    fn parameter(&self, name: &str) -> Option<String> {
+    /// A parameter of the query.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<String> {
         form_urlencoded::parse(self.query.as_bytes()).find(|(n, _)| n == name).map(|(_, v)| v.into_owned())
     }
 
-    fn cookie(&self) -> Option<&str> {
+    /// A cookie's value.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
         let cookies = self.headers.iter().filter(|(n, _)| n == "cookie").flat_map(|(_, v)| v.split(';'));
-        cookies.filter_map(|c| c.trim().split_once('=')).find(|(n, _)| *n == COOKIE).map(|(_, v)| v)
+        cookies.filter_map(|c| c.trim().split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v)
     }
 
     /// Plain HTTP is for this machine only; everywhere else something in front of Vesper speaks TLS.
@@ -145,6 +151,18 @@ pub async fn handle(app: &App, sessions: &Sessions, request: PageRequest) -> Pag
     }
 }
 
+/// Whether this asks for the style sheet, which everybody may see.
+#[must_use]
+pub fn is_style(request: &PageRequest) -> bool {
+    request.method == "GET" && request.path.trim_end_matches('/') == "/review/style.css"
+}
+
+/// A page that says why there is nothing to see.
+#[must_use]
+pub fn refused(status: u16, heading: &'static str, text: &str) -> PageResponse {
+    PageResponse::message(status, heading, text)
+}
+
 async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<PageResponse, Unfinished> {
     let method = request.method.as_str();
     if !matches!(method, "GET" | "POST") {
@@ -153,13 +171,13 @@ async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<
         return Ok(response);
     }
     let path = request.path.trim_end_matches('/');
-    if (method, path) == ("GET", "/review/style.css") {
+    if is_style(request) {
         return Ok(PageResponse::new(200, "text/css; charset=utf-8", STYLE.to_owned()));
     }
     if let (true, Some(token)) = ((method, path) == ("GET", "/review"), request.parameter("token")) {
         return Ok(sign_in(app, sessions, request, &token));
     }
-    let Some(session) = request.cookie().and_then(|c| sessions.find(c, app.host.real_unix_s())) else {
+    let Some(session) = request.cookie(COOKIE).and_then(|c| sessions.find(c, app.host.real_unix_s())) else {
         return Ok(signed_out());
     };
     let fields = Fields::of(request);
@@ -289,17 +307,17 @@ impl Fields {
 
 const UNKNOWN_INVOICE: &str = "no invoice has this number or id";
 
-async fn get_review(app: &App, session: &Session, id: &ReviewId) -> Result<PageResponse, Unfinished> {
+async fn get_review(app: &App, session: &Session<'_>, id: &ReviewId) -> Result<PageResponse, Unfinished> {
     show_review(app, session, id, 200, Again::default()).await
 }
 
-async fn show_review(app: &App, session: &Session, id: &ReviewId, status: u16, again: Again) -> Result<PageResponse, Unfinished> {
+async fn show_review(app: &App, session: &Session<'_>, id: &ReviewId, status: u16, again: Again) -> Result<PageResponse, Unfinished> {
     let Some(read) = app.store.review(id).await? else { return Ok(PageResponse::not_found()) };
     let page = show::review(app, session.who, &session.csrf, &read, again).await?;
     Ok(PageResponse::page(status, &page))
 }
 
-async fn post_review(app: &App, session: &Session, id: &ReviewId, fields: Fields) -> Result<PageResponse, Unfinished> {
+async fn post_review(app: &App, session: &Session<'_>, id: &ReviewId, fields: Fields) -> Result<PageResponse, Unfinished> {
     if app.store.review(id).await?.is_none() {
         return Ok(PageResponse::not_found());
     }
@@ -323,13 +341,13 @@ async fn post_review(app: &App, session: &Session, id: &ReviewId, fields: Fields
 /// What the value of a worklist item's button begins with; its effect follows.
 const MARK_DONE: &str = "mark_done:";
 
-async fn get_payment(app: &App, session: &Session, id: &PaymentId) -> Result<PageResponse, Unfinished> {
+async fn get_payment(app: &App, session: &Session<'_>, id: &PaymentId) -> Result<PageResponse, Unfinished> {
     show_payment(app, session, id, 200, Again::default()).await
 }
 
 async fn show_payment(
     app: &App,
-    session: &Session,
+    session: &Session<'_>,
     id: &PaymentId,
     status: u16,
     again: Again,
@@ -338,7 +356,7 @@ async fn show_payment(
     Ok(page.map_or_else(PageResponse::not_found, |page| PageResponse::page(status, &page)))
 }
 
-async fn post_payment(app: &App, session: &Session, id: &PaymentId, fields: Fields) -> Result<PageResponse, Unfinished> {
+async fn post_payment(app: &App, session: &Session<'_>, id: &PaymentId, fields: Fields) -> Result<PageResponse, Unfinished> {
     if app.store.payment(id).await?.is_none() {
         return Ok(PageResponse::not_found());
     }

@@ -80,7 +80,9 @@ impl DataKey {
         Some(Self(<[u8; 32]>::try_from(bytes?).ok()?))
     }
 
-    fn derived(&self, purpose: &str) -> [u8; 32] {
+    /// A key for another purpose, which says nothing of this one. Each purpose has a name of its own.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> [u8; 32] {
         let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&self.0)
             .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));
         mac.update(purpose.as_bytes());

@@ -351,7 +351,7 @@ async fn credit_and_a_card_payment_for_one_invoice_pay_it_once() {
                     vesper_tests::harness::WEBHOOK_SECRET,
                     jiff::Timestamp::now().as_second(),
                 );
-                assert_eq!(intake::stripe(b.app(), Some(&header), &body).await.status, 200);
+                assert_eq!(intake::stripe(b.app().door(), Some(&header), &body).await.status, 200);
             }
         };
         tokio::join!(notice, delivered);

@@ -138,7 +138,7 @@ impl Player<'_> {
         if feed != self.told {
             self.told = feed;
             let (body, signature) = self.world.all.ehr.notice(ehr::DEFAULT_SECRET, self.stack.host.real_unix_s());
-            let answer = intake::ehr(&self.stack.app, Some(&signature), "/webhooks/ehr", &body).await;
+            let answer = intake::ehr(self.stack.app.door(), Some(&signature), "/webhooks/ehr", &body).await;
             self.expect("a notice of the EHR", answer.status, 202);
             self.drain().await?;
         }
@@ -198,7 +198,7 @@ impl Player<'_> {
     async fn deliver(&mut self, event: &Value) {
         self.deliveries = self.deliveries.saturating_add(1);
         let (body, header) = stripe::signed(event, WEBHOOK_SECRET, self.stack.host.real_unix_s());
-        let answer = intake::stripe(&self.stack.app, Some(&header), &body).await;
+        let answer = intake::stripe(self.stack.app.door(), Some(&header), &body).await;
         self.expect("an event of Stripe", answer.status, 200);
     }
 

@@ -41,6 +41,7 @@ use vesper_adapters::settings::{Books, EhrKind, Mode, Need, Secrets, Settings};
 use vesper_adapters::stripe::client::StripeClient;
 use vesper_adapters::stripe::wire::Projection;
 use vesper_functions::app::{App, Ehr, QuickBooks};
+use vesper_functions::bus::LogBus;
 use vesper_functions::reconcile::customers;
 use vesper_functions::task::{NotQueued, Queues, Task};
 
@@ -211,6 +212,7 @@ fn app(w: &Work<'_>) -> Option<App> {
         ehr: Ehr { bridge, importing: tokio::sync::Mutex::new(()) },
         quickbooks,
         queues: Arc::new(NoQueues),
+        bus: Arc::new(LogBus),
         host: Arc::clone(&w.host),
         policy: settings.policy(),
         settings,
