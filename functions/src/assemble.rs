@@ -53,8 +53,7 @@ pub async fn assemble(parts: AppParts) -> Result<App, Failed> {
     let projection = projection(&settings, &key);
     let stripe = &settings.stripe;
     let api_key = secrets.stripe_api_key.clone();
-    let stripe =
-        StripeClient::new(Arc::clone(&transport), &stripe.api_base, &stripe.api_version, api_key, projection.clone());
+    let stripe = StripeClient::new(Arc::clone(&transport), &stripe.api_base, &stripe.api_version, api_key, projection.clone());
     let bridge = match &settings.ehr.kind {
         EhrKind::Bridge { base_url } => {
             let secrets = secrets.ehr_bridge_secrets.clone();

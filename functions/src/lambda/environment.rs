@@ -39,7 +39,7 @@ pub struct Environment {
 }
 
 /// Every variable that a function may look at.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 11] = [
     "TABLE_NAME",
     "EVENTS_QUEUE_URL",
     "WRITE_BACK_QUEUE_URL",
@@ -49,6 +49,7 @@ const VARIABLES: [&str; 10] = [
     "EVENT_BUS_NAME",
     "COGNITO_DOMAIN",
     "COGNITO_CLIENT_ID",
+    "COGNITO_ISSUER",
     "REVIEW_BASE_URL",
 ];
 
@@ -60,9 +61,7 @@ impl Environment {
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Environment, NotReady> {
         let aws = Aws::from_lookup(&lookup)?;
         let filled = |name: &str| lookup(name).filter(|v| !v.trim().is_empty());
-        // The contract's name (contracts/settings.md), and the shorter one of early templates.
-        let path = filled("VESPER_PARAMETER_PATH").or_else(|| filled("PARAMETER_PREFIX"));
-        let path = path.ok_or(NotReady::Environment("VESPER_PARAMETER_PATH"))?;
+        let path = filled("VESPER_PARAMETER_PATH").ok_or(NotReady::Environment("VESPER_PARAMETER_PATH"))?;
         let variables = VARIABLES.into_iter().filter_map(|name| Some((name, filled(name)?))).collect();
         Ok(Environment { aws, parameter_path: path.trim_end_matches('/').to_owned(), variables })
     }
@@ -103,8 +102,7 @@ mod tests {
 
     fn of(extra: &[(&str, &str)]) -> Result<Environment, NotReady> {
         let base = [("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")];
-        let all: BTreeMap<String, String> =
-            base.iter().chain(extra).map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let all: BTreeMap<String, String> = base.iter().chain(extra).map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Environment::read(|name| all.get(name).cloned())
     }
 
@@ -118,9 +116,9 @@ mod tests {
         let nowhere = Environment::read(|_| None).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(nowhere.contains("AWS_REGION"), "{nowhere}");
         let dead = r#"{"events":"https://sqs/e"}"#;
-        let read = of(&[("PARAMETER_PREFIX", "/vesper/p"), ("DEAD_LETTER_QUEUE_URLS", dead)]).unwrap();
+        let read = of(&[("VESPER_PARAMETER_PATH", "/vesper/p"), ("DEAD_LETTER_QUEUE_URLS", dead)]).unwrap();
         assert_eq!(read.dead_letter_urls().unwrap()["events"], "https://sqs/e");
-        let read = of(&[("PARAMETER_PREFIX", "/vesper/p"), ("DEAD_LETTER_QUEUE_URLS", "[]")]).unwrap();
+        let read = of(&[("VESPER_PARAMETER_PATH", "/vesper/p"), ("DEAD_LETTER_QUEUE_URLS", "[]")]).unwrap();
         assert!(read.dead_letter_urls().is_err());
     }
 }

@@ -39,7 +39,7 @@ fn practice(path: &str, parameters: &Parameters) -> Result<Practice, NotReady> {
     let wrong = |problem: String| NotReady::Settings { path: path.to_owned(), problem };
     let text = parameters.config().ok_or_else(|| wrong("there is no parameter `config`".to_owned()))?;
     let settings = Settings::parse(&text, &format!("{path}/config"), Need::Serve).map_err(|e| wrong(e.to_string()))?;
-    let value = |name: &str| parameters.get(name).or_else(|| parameters.get(&format!("secrets/{name}"))).map(str::to_owned);
+    let value = |name: &str| parameters.get(name).map(str::to_owned);
     let secrets = Secrets::from_lookup(value, &settings).map_err(|e| wrong(e.to_string()))?;
     let key = value("DATA_KEY").as_deref().and_then(DataKey::parse);
     let key = key.ok_or_else(|| wrong("DATA_KEY is missing or not 32 bytes in hex or base64".to_owned()))?;

@@ -7,7 +7,7 @@ use super::gateway::{HttpAnswer, HttpEvent};
 use super::ready::Apps;
 use super::run::run;
 use super::sign_in::{Attempt, CALLBACK, Cognito, Keys, LEAVING, LEAVING_S, NotIn};
-use crate::app::{App, Host as _};
+use crate::app::App;
 use crate::review::page::{self, PageRequest};
 use crate::review::session::{COOKIE, SESSION_S, Sessions};
 use bytes::Bytes;

@@ -71,9 +71,7 @@ impl Collected {
         if told.is_empty() {
             return;
         }
-        let event = |e: &DomainEvent| {
-            Some(BusEvent { name: e.name.clone(), detail: serde_json::to_string(e).ok()? })
-        };
+        let event = |e: &DomainEvent| Some(BusEvent { name: e.name.clone(), detail: serde_json::to_string(e).ok()? });
         let events: Vec<BusEvent> = told.iter().filter_map(event).collect();
         if let Err(e) = self.bus.put(&events).await {
             tracing::error!(problem = %e, events = events.len(), "domain events could not be told");

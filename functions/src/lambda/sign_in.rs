@@ -257,7 +257,7 @@ mod tests {
 
     /// A key made for these tests; nothing else trusts it.
     fn pair() -> RsaKeyPair {
-        RsaKeyPair::from_pkcs8(include_bytes!("../../fixtures/rsa-test-key.pk8")).unwrap()
+        RsaKeyPair::from_pkcs8(include_bytes!("../../../tests/fixtures/rsa-test-key.pk8")).unwrap()
     }
 
     fn keys() -> Keys {
@@ -346,7 +346,8 @@ mod tests {
     fn the_challenge_is_the_hash_of_the_verifier_which_never_leaves() {
         let (cognito, left) = (cognito(), attempt());
         let url = cognito.sign_in_url(&left);
-        let query: Vec<(String, String)> = form_urlencoded::parse(url.split_once('?').unwrap().1.as_bytes()).into_owned().collect();
+        let query: Vec<(String, String)> =
+            form_urlencoded::parse(url.split_once('?').unwrap().1.as_bytes()).into_owned().collect();
         let value = |name: &str| query.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap();
         assert_eq!(value("code_challenge"), URL_SAFE_NO_PAD.encode(Sha256::digest(left.verifier().as_bytes())));
         assert_eq!((value("code_challenge_method"), value("response_type")), ("S256".to_owned(), "code".to_owned()));

@@ -311,7 +311,13 @@ async fn get_review(app: &App, session: &Session<'_>, id: &ReviewId) -> Result<P
     show_review(app, session, id, 200, Again::default()).await
 }
 
-async fn show_review(app: &App, session: &Session<'_>, id: &ReviewId, status: u16, again: Again) -> Result<PageResponse, Unfinished> {
+async fn show_review(
+    app: &App,
+    session: &Session<'_>,
+    id: &ReviewId,
+    status: u16,
+    again: Again,
+) -> Result<PageResponse, Unfinished> {
     let Some(read) = app.store.review(id).await? else { return Ok(PageResponse::not_found()) };
     let page = show::review(app, session.who, &session.csrf, &read, again).await?;
     Ok(PageResponse::page(status, &page))

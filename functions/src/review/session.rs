@@ -128,7 +128,17 @@ mod tests {
         assert!(sessions.find(&cookie, 0).is_none(), "from the future");
         assert!(sessions.find(&cookie.replacen("1000", "1001", 1), 1001).is_none(), "another time");
         assert!(Sessions::new(Secret::new("printed"), [4; 32]).find(&cookie, 1000).is_none(), "another key");
-        for bad in ["", ".", "x.y", "1000.", "1000", "1000.local", "1000.local.", "9223372036854775807.x.00", "-9223372036854775808.x.00"] {
+        for bad in [
+            "",
+            ".",
+            "x.y",
+            "1000.",
+            "1000",
+            "1000.local",
+            "1000.local.",
+            "9223372036854775807.x.00",
+            "-9223372036854775808.x.00",
+        ] {
             assert!(sessions.find(bad, 1000).is_none(), "{bad}");
         }
     }

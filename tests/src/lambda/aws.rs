@@ -328,9 +328,7 @@ fn conflict(operation: &str, body: &Value) -> Answer {
             });
             (400, body.to_string())
         }
-        "dynamodb:PutItem" | "dynamodb:DeleteItem" => {
-            refused("com.amazonaws.dynamodb.v20120810#TransactionConflictException")
-        }
+        "dynamodb:PutItem" | "dynamodb:DeleteItem" => refused("com.amazonaws.dynamodb.v20120810#TransactionConflictException"),
         other => throttled(other),
     }
 }

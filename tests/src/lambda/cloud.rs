@@ -3,6 +3,7 @@
 //! Delayed messages wait until a test says that time passed. Must not: retry what AWS would not retry.
 
 use super::aws::{AwsStandin, Message, QUEUE_ORIGIN};
+use super::cognito::CognitoStandin;
 use super::runtime::{Outcome, Process};
 use crate::harness::{Options, WEBHOOK_SECRET, practice_toml};
 use jiff::Timestamp;
@@ -37,12 +38,16 @@ pub struct Cloud {
     pub standins: Standins,
     /// AWS.
     pub aws: AwsStandin,
+    /// Who signs people in.
+    pub cognito: CognitoStandin,
+    /// Who issues their tokens.
+    pub issuer: String,
     /// A process lives for one invocation only.
     pub always_cold: bool,
     processes: BTreeMap<&'static str, Process>,
     environment: BTreeMap<String, String>,
     dir: tempfile::TempDir,
-    _served: [Served; 4],
+    _served: [Served; 5],
 }
 
 fn name_of(function: &str) -> &'static str {
@@ -53,6 +58,15 @@ fn name_of(function: &str) -> &'static str {
 impl Cloud {
     /// An account with the stack in it, set up, with nothing stored yet.
     pub async fn new() -> Cloud {
+        Cloud::made(true).await
+    }
+
+    /// The same before setup has run.
+    pub async fn without_parameters() -> Cloud {
+        Cloud::made(false).await
+    }
+
+    async fn made(set_up: bool) -> Cloud {
         let clock: Clock = Arc::new(Timestamp::now);
         let standins = Standins::new(&clock);
         let served = [
@@ -75,8 +89,11 @@ impl Cloud {
             ("QUICKBOOKS_REFRESH_TOKEN", quickbooks::FIRST_REFRESH_TOKEN),
         ];
         let parameters = parameters.map(|(name, value)| (format!("{PATH}/{name}"), value.to_owned()));
-        let aws = AwsStandin::new(parameters.into());
+        let aws = AwsStandin::new(if set_up { parameters.into() } else { BTreeMap::new() });
         let endpoint = serve(aws.clone()).await.unwrap();
+        let cognito = CognitoStandin::default();
+        let hosted = serve(cognito.clone()).await.unwrap();
+        let issuer = format!("{}/pool", hosted.origin());
         let dead: Value = SOURCES.iter().map(|(q, ..)| ((*q).to_owned(), json!(format!("{QUEUE_ORIGIN}{q}-dead")))).collect();
         let text = |pairs: &[(&str, String)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
         let environment: BTreeMap<String, String> = text(&[
@@ -91,12 +108,16 @@ impl Cloud {
             ("BOOKS_QUEUE_URL", format!("{QUEUE_ORIGIN}books")),
             ("PAYOUTS_QUEUE_URL", format!("{QUEUE_ORIGIN}payouts")),
             ("DEAD_LETTER_QUEUE_URLS", dead.to_string()),
+            ("COGNITO_DOMAIN", hosted.origin()),
+            ("COGNITO_CLIENT_ID", "client-1".to_owned()),
+            ("COGNITO_ISSUER", issuer.clone()),
+            ("REVIEW_BASE_URL", "https://api.invalid".to_owned()),
             ("RUST_LOG", "info".to_owned()),
         ]);
         let [a, b, c] = served;
-        let served = [a, b, c, endpoint];
+        let served = [a, b, c, endpoint, hosted];
         let (processes, dir) = (BTreeMap::new(), tempfile::tempdir().unwrap());
-        let cloud = Cloud { standins, aws, always_cold: false, processes, environment, dir, _served: served };
+        let cloud = Cloud { standins, aws, cognito, issuer, always_cold: false, processes, environment, dir, _served: served };
         cloud.store().table().create_if_absent().await.unwrap();
         cloud
     }
@@ -160,6 +181,18 @@ impl Cloud {
             // What API Gateway makes of it.
             Outcome::Failed(_) | Outcome::Died => json!({ "statusCode": 500 }),
         };
+        (u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(), answer)
+    }
+
+    /// A request of a browser with these cookies: the status, the answer's headers, its cookies and its text.
+    pub async fn browse(&mut self, method: &str, path: &str, cookies: &[String], body: &str) -> (u16, Value) {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let event = json!({
+            "version": "2.0", "rawPath": path, "rawQueryString": query, "cookies": cookies, "body": body,
+            "headers": { "host": "api.invalid", "origin": "https://api.invalid" }, "isBase64Encoded": false,
+            "requestContext": { "http": { "method": method, "path": path } },
+        });
+        let answer = self.invoke("review", &event).await.answer();
         (u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(), answer)
     }
 

@@ -6,4 +6,5 @@
 
 pub mod aws;
 pub mod cloud;
+pub mod cognito;
 pub mod runtime;
