@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use vesper_adapters::dynamo::item::{Read, Stored};
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{InvoiceClaim, StoredRecovery};
+use vesper_adapters::dynamo::store::Failed;
 use vesper_adapters::error::{CallError, Class};
 use vesper_adapters::stripe::client::ConfirmOutcome;
 use vesper_core::event::Failure;
@@ -118,6 +119,18 @@ async fn end_turn(app: &App, mut read: Read<StoredRecovery>, tell: Tell) -> Resu
 /// Waits without losing the rung: at the end of the practice day it is lost by itself.
 async fn wait(app: &App, mut read: Read<StoredRecovery>, seconds: i64, why: &str) -> Result<(), Unfinished> {
     read.item.recovery.hold(after(app.now(), seconds), why, app.now());
+    for attempt in 1..TRIES_ON_CONFLICT {
+        let outcome = app.store.save(&mut read).await;
+        if !outcome.as_ref().is_err_and(Failed::is_conflict) {
+            return Ok(outcome?);
+        }
+        // Refused although nobody changed it, because another write was under way: what Stripe asked for must not be lost.
+        let stored = app.store.recovery(read.item.recovery.payment()).await?;
+        if stored.is_none_or(|now| now.rev != read.rev) {
+            return Ok(outcome?);
+        }
+        after_conflict(attempt, app.host.random()).await;
+    }
     Ok(app.store.save(&mut read).await?)
 }
 
