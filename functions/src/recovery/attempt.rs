@@ -19,6 +19,7 @@ use vesper_adapters::error::{CallError, Class};
 use vesper_adapters::stripe::client::ConfirmOutcome;
 use vesper_core::event::Failure;
 use vesper_core::ids::PaymentId;
+use vesper_core::recovery::steps::{self, Around, Due, Repeat, Try, due, try_rung};
 use vesper_core::recovery::{Attempt, NextRetry, Recovery, RecoveryState, Shown, StopReason, Tell, ladder};
 
 /// When a rung that could not be used is looked at again, in seconds.
@@ -53,33 +54,19 @@ pub async fn attempt(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
 async fn once(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
     let Some(read) = app.store.recovery(payment).await? else { return Ok(()) };
     let recovery = &read.item.recovery;
-    if recovery.next_at.is_none_or(|at| at > app.now()) {
-        return Ok(());
+    match due(recovery, app.now()) {
+        Due::NotYet => return Ok(()),
+        Due::Settle => return release_when_settled(app, read).await,
+        Due::Ask => return ask_for_outcome(app, read).await,
+        Due::Try => {}
     }
-    if recovery.state != RecoveryState::Waiting {
-        return release_when_settled(app, read).await;
-    }
-    if recovery.open_attempt().is_some() {
-        return ask_for_outcome(app, read).await;
-    }
-    match others_claim(app, recovery).await? {
-        Some(RecoveryState::Recovered) => {
-            return stop(app, read, StopReason::Paid, "another recovery was paid for the same invoice").await;
-        }
-        Some(_) => return wait(app, read, AGAIN_S, "another recovery is charging for the same invoice").await,
-        None => {}
-    }
-    // A rung whose day has passed meanwhile is lost; what is left of the ladder says when.
-    let next = recovery.next(&app.policy, app.now());
-    match next {
-        NextRetry::At { time, .. } if time <= app.now() => {}
-        other => return turn(app, read, other).await,
-    }
-    if recovery.shadow || app.is_shadow() {
-        return hold_for_today(app, read, "shadow mode: the card is not charged").await;
-    }
-    if pause::current(app).await?.holds_retries() {
-        return wait(app, read, AGAIN_S, "held by a pause").await;
+    let around = around(app, Some(recovery)).await?;
+    match try_rung(recovery, &around, &app.policy, app.now()) {
+        Try::Stop(reason, why) => return stop(app, read, reason, why).await,
+        Try::Turn(next) => return turn(app, read, next).await,
+        Try::Wait(why) => return wait(app, read, AGAIN_S, why).await,
+        Try::NotToday(why) => return hold_for_today(app, read, why).await,
+        Try::Claim => {}
     }
     let Some(read) = claim_all(app, read).await? else { return Ok(()) };
     match look(app, &read.item.recovery).await? {
@@ -148,22 +135,16 @@ async fn release_and_wait(app: &App, mut read: Read<StoredRecovery>, seconds: i6
     changes.commit().await
 }
 
-/// Where the recovery stands that holds a claim on one of these invoices; None: nobody else does.
-async fn others_claim(app: &App, recovery: &Recovery) -> Result<Option<RecoveryState>, Unfinished> {
-    if recovery.claims {
-        return Ok(None);
-    }
-    let mut found = None;
-    for (invoice, _) in &recovery.invoices {
-        let Some(held) = app.store.claim(invoice).await?.filter(|c| c.item.payment != *recovery.payment()) else { continue };
+/// What stands around a recovery, of which the core says what it means: the claims of others only where they are asked for.
+async fn around(app: &App, recovery: Option<&Recovery>) -> Result<Around, Unfinished> {
+    let mut claimed_by = Vec::new();
+    for (invoice, _) in recovery.iter().filter(|r| !r.claims).flat_map(|r| &r.invoices) {
+        let held = app.store.claim(invoice).await?;
+        let Some(held) = held.filter(|c| recovery.is_none_or(|r| c.item.payment != *r.payment())) else { continue };
         let holder = app.store.recovery(&held.item.payment).await?;
-        let state = holder.map_or(RecoveryState::Waiting, |h| h.item.recovery.state);
-        if state == RecoveryState::Recovered {
-            return Ok(Some(state));
-        }
-        found = Some(state);
+        claimed_by.push(holder.map_or(RecoveryState::Waiting, |h| h.item.recovery.state));
     }
-    Ok(found)
+    Ok(Around { claimed_by, is_shadow: app.is_shadow(), is_held: pause::current(app).await?.holds_retries() })
 }
 
 /// Claims every invoice, or fails with a conflict when somebody else was faster.
@@ -293,12 +274,13 @@ async fn ask_for_outcome(app: &App, read: Read<StoredRecovery>) -> Result<(), Un
 /// Stripe shows that the attempt was never made. On its own day it is made again, under the same key. Later it is over.
 async fn repeat(app: &App, mut read: Read<StoredRecovery>, attempt: &Attempt) -> Result<(), Unfinished> {
     let now = app.now();
-    if !attempt.may_be_repeated(app.local_date(now), now) {
-        let tell = read.item.recovery.never_made(&app.policy, now);
-        return end_turn(app, read, tell).await;
-    }
-    if app.is_shadow() || pause::current(app).await?.holds_retries() {
-        return wait(app, read, AGAIN_S, "held by a pause").await;
+    match steps::repeat(attempt, &around(app, None).await?, &app.policy, now) {
+        Repeat::Over => {
+            let tell = read.item.recovery.never_made(&app.policy, now);
+            return end_turn(app, read, tell).await;
+        }
+        Repeat::Wait => return wait(app, read, AGAIN_S, "held by a pause").await,
+        Repeat::Guard => {}
     }
     match look(app, &read.item.recovery).await? {
         Verdict::Go(go) => {

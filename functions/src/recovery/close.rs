@@ -12,8 +12,8 @@ use vesper_adapters::dynamo::model::{StoredPayment, StoredRecovery};
 use vesper_core::effect::Effect;
 use vesper_core::event::{Event, What};
 use vesper_core::ids::{EventId, PaymentId};
-use vesper_core::payment::PaymentState;
 use vesper_core::recovery::Tell;
+use vesper_core::recovery::steps::claims_stay;
 use vesper_core::review::{Reason, Status};
 
 /// A recovered payment whose success event has not come is fetched after so long, in seconds.
@@ -69,6 +69,12 @@ pub(super) async fn resolve_reviews(
     Ok(())
 }
 
+/// A recovery of shadow time at the switch to live: it is over, and a person is told.
+pub(crate) async fn close_shadow(app: &App, mut read: Read<StoredRecovery>) -> Result<(), Unfinished> {
+    let tell = read.item.recovery.close(app.now());
+    store_turn(app, Changes::new(app, app.now()), read, tell, None).await
+}
+
 /// After a success the claims stay until the payment is decided and its write-back is done or dead.
 pub(super) async fn release_when_settled(app: &App, mut read: Read<StoredRecovery>) -> Result<(), Unfinished> {
     let payment = read.item.recovery.payment().clone();
@@ -89,16 +95,12 @@ pub(super) async fn release_when_settled(app: &App, mut read: Read<StoredRecover
 /// Whether a payment is undecided, or a write-back of it neither done nor dead.
 async fn waits(app: &App, known: &Read<StoredPayment>) -> Result<bool, Unfinished> {
     let payment = &known.item.payment;
-    if matches!(payment.state, PaymentState::Parked | PaymentState::Review) {
-        return Ok(true);
-    }
+    let mut a_write_waits = false;
     for share in &payment.shares {
         let row = allocation_row(app, payment.id(), share).await?;
-        if row.and_then(|r| r.item.effect).as_ref().is_some_and(Effect::is_waiting) {
-            return Ok(true);
-        }
+        a_write_waits |= row.and_then(|r| r.item.effect).as_ref().is_some_and(Effect::is_waiting);
     }
-    Ok(false)
+    Ok(claims_stay(payment, a_write_waits))
 }
 
 /// The success event has not come. After an hour the PaymentIntent is fetched and decided as if it had.

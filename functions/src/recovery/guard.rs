@@ -4,22 +4,17 @@
 
 use crate::app::App;
 use crate::failure::Unfinished;
-use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::error::CallError;
 use vesper_adapters::stripe::client::PaymentIntentNow;
-use vesper_core::ids::{ClientId, InvoiceId, PaymentId};
-use vesper_core::matching::open::standing;
-use vesper_core::matching::{Case, Decision, Look, decide};
-use vesper_core::money::Minor;
-use vesper_core::recovery::guard::{as_success, forbids, has_money_left, invoices_of, is_disputed, is_moving};
-use vesper_core::recovery::{GuardFacts, GuardVerdict, InvoiceNow, OtherMoney, Recovery, StopReason, guard};
+use vesper_core::ids::{InvoiceId, PaymentId};
+use vesper_core::recovery::guard::{
+    IntentNow, as_success, facts, has_money_left, is_disputed, is_moving, is_other_money, others_since,
+};
+use vesper_core::recovery::{GuardVerdict, OtherMoney, Recovery, StopReason, guard};
 use vesper_core::review::Status;
 use vesper_core::world::World;
-
-/// How long before the failed PaymentIntent another one may have been made and still be paid late, in hours.
-const OTHERS_SINCE_H: i64 = 30 * 24;
 
 /// What the guard says.
 pub(super) enum Verdict {
@@ -41,20 +36,6 @@ pub(super) struct Go {
     pub intent: PaymentIntentNow,
 }
 
-/// What `decide` would give this PaymentIntent now. `event_at`: the failed event's `created`.
-pub(super) fn would_pay(app: &App, world: &World, recovery: &Recovery) -> Decision {
-    let success = as_success(&recovery.failure);
-    let local_date = app.local_date(recovery.first_failed_at);
-    let case = Case { success: &success, amount: success.amount, local_date, look: Look::First };
-    decide(world, &case, &app.policy.matching)
-}
-
-/// What the paying client, and those whose invoices these are, forbid.
-pub(super) fn clients_forbid(app: &App, world: &World, payer: Option<&ClientId>, billed: &[ClientId]) -> Option<StopReason> {
-    let billed: Vec<_> = billed.iter().filter(|c| Some(*c) != payer).filter_map(|c| world.client(c)).collect();
-    forbids(payer.and_then(|p| world.client(p)), &billed, &app.policy.retry)
-}
-
 /// Reads and asks the core.
 pub(super) async fn look(app: &App, recovery: &Recovery) -> Result<Verdict, Unfinished> {
     match facts_and_verdict(app, recovery).await {
@@ -71,27 +52,16 @@ async fn facts_and_verdict(app: &App, recovery: &Recovery) -> Result<Verdict, Un
     let intent = app.stripe.payment_intent(recovery.payment()).await?;
     // The versions are read before anything that they protect.
     let mut loaded = app.store.load_for(&as_success(&recovery.failure)).await?;
-    let mut invoices = Vec::new();
+    let mut voids = Vec::new();
     for (id, _) in &recovery.invoices {
         let Some(void) = read_invoice(app, id, &mut loaded.world).await? else {
             return Ok(Verdict::CannotRead("this EHR cannot be asked for an invoice".to_owned()));
         };
-        let open = loaded.world.invoice(id).and_then(standing).map_or(Minor::ZERO, |s| s.share.open);
-        invoices.push(InvoiceNow { void, open });
+        voids.push(void);
     }
-    let decision = would_pay(app, &loaded.world, recovery);
-    let owner = |id: &InvoiceId| loaded.world.invoice(id)?.invoice.as_ref().map(|i| i.client.clone());
-    let billed: Vec<ClientId> = recovery.invoices.iter().filter_map(|(id, _)| owner(id)).collect();
-    let payer = decision.payer.as_ref().or(billed.first());
-    let mut facts = GuardFacts {
-        intent_status: intent.status.clone(),
-        intent_amount: intent.amount,
-        invoices,
-        disputed: disputed(app, recovery, &loaded).await?,
-        forbidden: clients_forbid(app, &loaded.world, payer, &billed),
-        other_money: OtherMoney::NotRead,
-        gives: invoices_of(&decision).filter(|_| intent.currency == recovery.failure.currency),
-    };
+    let disputed = disputed(app, recovery, &loaded).await?;
+    let now = IntentNow { status: &intent.status, amount: intent.amount, currency: intent.currency };
+    let mut facts = facts(recovery, &now, &loaded.world, &voids, disputed, &app.policy);
     let mut verdict = guard(recovery, &facts);
     if verdict == GuardVerdict::ReadOtherMoney {
         facts.other_money = other_money(app, recovery, &loaded).await?;
@@ -151,16 +121,12 @@ async fn other_money(app: &App, recovery: &Recovery, loaded: &Loaded) -> Result<
 /// an earlier one of which Vesper does not know (it was paid late, and nobody has told yet).
 async fn at_stripe(app: &App, recovery: &Recovery) -> Result<OtherMoney, Unfinished> {
     let Some(customer) = recovery.customer() else { return Ok(OtherMoney::Nothing) };
-    let since = recovery.failure.object_created.min(recovery.first_failed_at);
-    let since = since.saturating_sub(SignedDuration::from_hours(OTHERS_SINCE_H)).unwrap_or(Timestamp::MIN);
-    let since = since.max(app.go_live).min(recovery.first_failed_at);
-    for (id, status) in app.stripe.other_payments(customer, since).await? {
+    for (id, status) in app.stripe.other_payments(customer, others_since(recovery, app.go_live)).await? {
         if id == *recovery.payment() || !is_moving(&status) {
             continue;
         }
         let known = app.store.payment(&id).await?.map(|p| p.item.payment.success.object_created);
-        let settled_before = known.is_some_and(|created| created.as_second() < recovery.first_failed_at.as_second());
-        if !settled_before {
+        if is_other_money(recovery, &status, known) {
             return Ok(OtherMoney::OnItsWay(format!("another payment of the customer, {id}, is {status} at Stripe")));
         }
     }

@@ -9,6 +9,7 @@ mod guard;
 mod rearm;
 
 pub use attempt::attempt;
+pub(crate) use close::close_shadow;
 pub use close::paid;
 pub use rearm::{card_renewed, default_card_changed};
 
@@ -16,16 +17,15 @@ use crate::app::App;
 use crate::bus::DomainEvent;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
-use guard::{clients_forbid, would_pay};
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{RecoveryOf, StoredFailure, StoredRecovery};
 use vesper_adapters::error::Class;
 use vesper_core::event::{Event, Failure};
-use vesper_core::ids::ClientId;
 use vesper_core::matching::Decision;
-use vesper_core::recovery::guard::{as_success, invoices_of};
+use vesper_core::recovery::guard::{as_success, forbids_at_first, would_pay};
 use vesper_core::recovery::ladder::local_date;
+use vesper_core::recovery::steps::asks_who_owns_it;
 use vesper_core::recovery::{Decline, Outcome, Recovery, RecoveryState, StopReason, Tell, classify, code_of};
 use vesper_core::review::{Answer, Question, Reason};
 
@@ -83,22 +83,13 @@ async fn open(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinis
     }
     let mut recovery = Recovery::new(failure.clone(), event.created, blocked, Vec::new(), app.is_shadow());
     let loaded = app.store.load_for(&as_success(failure)).await?;
-    let decision = would_pay(app, &loaded.world, &recovery);
-    recovery.invoices = invoices_of(&decision).unwrap_or_default();
-    let forbidden = forbidden(app, &loaded, &decision);
-    // A card that must never be tried again is never re-armed: nobody need know whose PaymentIntent it is.
-    let barred = match (forbidden, decline) {
-        (Some(_), _) | (None, Decline::Hard) => None,
-        _ => not_ours(app, failure, &mut recovery).await?,
-    };
-    if recovery.invoices.is_empty() && forbidden.is_none() && barred.is_none() {
-        return only_a_review(app, first, &decision).await;
-    }
+    let decision = would_pay(&loaded.world, &recovery, &app.policy);
+    let forbidden = forbids_at_first(&loaded.world, &decision, &app.policy.retry);
+    let asks = asks_who_owns_it(&recovery, forbidden);
+    let barred = if asks { not_ours(app, failure, &mut recovery).await? } else { None };
     let now = app.now();
-    let tell = match (forbidden, barred) {
-        (Some(reason), _) => recovery.stop(reason, "the client's record in the EHR does not allow it", now),
-        (None, Some(why)) => recovery.stop(StopReason::NeedsClient, why, now),
-        (None, None) => recovery.turn(recovery.next(&app.policy, now), now),
+    let Some(tell) = recovery.open(&decision, forbidden, barred, &app.policy, now) else {
+        return only_a_review(app, first, &decision).await;
     };
     let mut changes = Changes::new(app, now);
     changes.unit.put(&first);
@@ -108,13 +99,6 @@ async fn open(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinis
     changes.tell(DomainEvent::about_money("payment_failed", failure.payment.as_str(), failure.amount));
     let read = Read { item: StoredRecovery { recovery }, rev: 0, sealed: None };
     store_turn(app, changes, read, tell, Some(&loaded)).await
-}
-
-/// What the client's record forbids from the start; nothing while nobody knows whose payment it is.
-fn forbidden(app: &App, loaded: &Loaded, decision: &Decision) -> Option<StopReason> {
-    let payer = decision.payer.as_ref()?;
-    let billed: Vec<ClientId> = decision.allocations.iter().map(|a| a.client.clone()).collect();
-    clients_forbid(app, &loaded.world, Some(payer), &billed)
 }
 
 /// Why this PaymentIntent's card cannot be charged by Vesper at all, if so: no customer, no card of his, or somebody else collects

@@ -404,6 +404,12 @@ mod tests {
     }
 
     #[test]
+    fn a_payouts_own_row_is_in_no_sum() {
+        let own = row("txn_own", RowKind::PayoutItself, -4660, 25);
+        assert_eq!((own.fees(), tally(std::slice::from_ref(&own))), (Minor::ZERO, Tally::default()));
+    }
+
+    #[test]
     fn a_cent_too_much_is_drift_and_says_how_much() {
         let (mut payout, rows) = po1();
         payout.amount = minor(4659);

@@ -1,10 +1,12 @@
 //! Recovery of failed cards (design.md section 5): the retry ladder of one failed PaymentIntent, from its first failure to its end.
-//! Pure: no clock, no I/O. `ladder` says which declines are tried again and when, `guard` whether a card may be charged now.
+//! Pure: no clock, no I/O. `ladder` says which declines are tried again and when, `guard` whether a card may be charged now, `steps`
+//! what a look at a recovery comes to.
 //!
 //! Must not: charge anything, or read anything.
 
 pub mod guard;
 pub mod ladder;
+pub mod steps;
 
 pub use guard::{GuardFacts, GuardVerdict, InvoiceNow, OtherMoney, guard};
 pub use ladder::{Decline, History, NextRetry, Rung, classify, decide_next_retry};
@@ -238,6 +240,9 @@ pub struct Recovery {
     /// Checkout or a Stripe invoice owns the PaymentIntent, or nobody could say: no card may be charged for it, not a new one either.
     #[serde(default)]
     pub owned: bool,
+    /// Closed at the switch from shadow to live: no card is charged for it, a new one neither.
+    #[serde(default)]
+    pub closed: bool,
     /// A card that was told of while an attempt was under way.
     #[serde(default)]
     pub new_card: Option<NewCard>,
@@ -294,6 +299,7 @@ impl Recovery {
             rung: None,
             gone: 0,
             owned: false,
+            closed: false,
             new_card: None,
             rearmed: None,
             notes: Vec::new(),
@@ -369,16 +375,29 @@ impl Recovery {
                 self.stop(StopReason::NeedsClient, "the card was declined with a code that is not known", now);
                 Tell::UnknownDecline
             }
-            NextRetry::Exhausted => {
-                self.turns = self.turns.saturating_add(1);
-                self.state = RecoveryState::Exhausted;
-                self.stop_reason = None;
-                self.next_at = None;
-                "every rung is used or lost".clone_into(&mut self.why);
-                self.note(now, "exhausted: every rung is used or lost");
-                Tell::CardFailed
-            }
+            NextRetry::Exhausted => self.exhaust("every rung is used or lost", now),
         }
+    }
+
+    fn exhaust(&mut self, why: &str, now: Timestamp) -> Tell {
+        self.turns = self.turns.saturating_add(1);
+        self.state = RecoveryState::Exhausted;
+        self.stop_reason = None;
+        self.next_at = None;
+        why.clone_into(&mut self.why);
+        self.note(now, format!("exhausted: {why}"));
+        Tell::CardFailed
+    }
+
+    /// Shadow mode is over: what it opened is never charged (design.md section 3, go_live). What still waits ends, as if its rungs
+    /// were lost; what has ended is not re-armed any more.
+    pub fn close(&mut self, now: Timestamp) -> Tell {
+        self.closed = true;
+        self.new_card = None;
+        if self.state != RecoveryState::Waiting {
+            return Tell::Nothing;
+        }
+        self.exhaust("closed at the switch from shadow to live, without an attempt", now)
     }
 
     /// Ends it. A person is told, but not when it was paid.
@@ -568,6 +587,7 @@ impl Recovery {
     #[must_use]
     pub fn is_rearmed_by_a_card(&self) -> bool {
         match self.state {
+            _ if self.closed => false,
             RecoveryState::Waiting => true,
             RecoveryState::Stopped => self.stop_reason == Some(StopReason::NeedsClient),
             RecoveryState::Recovered | RecoveryState::Exhausted => false,

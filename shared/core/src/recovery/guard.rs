@@ -3,15 +3,22 @@
 //!
 //! Must not: read anything. Whoever reads hands over the facts; what could not be read is no fact, and no permission.
 
+use super::ladder::local_date;
 use super::{Recovery, StopReason};
 use crate::event::{Failure, Success};
-use crate::ids::InvoiceId;
-use crate::matching::{Decision, Stands};
-use crate::money::Minor;
+use crate::ids::{ClientId, InvoiceId};
+use crate::matching::open::standing;
+use crate::matching::{Case, Decision, Look, Stands, decide};
+use crate::money::{Currency, Minor};
 use crate::movement::{Movement, MovementKind};
 use crate::payment::{Payment, PaymentState};
-use crate::policy::{RetryPolicy, WhenUnknown};
+use crate::policy::{Policy, RetryPolicy, WhenUnknown};
 use crate::records::{Autopay, CardConsent, Client, Coverage};
+use crate::world::World;
+use jiff::{SignedDuration, Timestamp};
+
+/// How long before the failed PaymentIntent another one may have been made and still be paid late, in hours.
+const OTHERS_SINCE_H: i64 = 30 * 24;
 
 /// One of the recovery's invoices as it was just read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +27,21 @@ pub struct InvoiceNow {
     pub void: bool,
     /// The open client share (design.md section 4, "What is open").
     pub open: Minor,
+    /// What the EHR counts as paid is explained: by what was open before, or by a payment record of its own. While it is not, money
+    /// that somebody else paid may be taken for ours, and less may be open than it seems.
+    pub is_clear: bool,
+}
+
+impl InvoiceNow {
+    /// An invoice in a world into which it was put as it was just read; one that is not there owes nothing.
+    fn of(id: &InvoiceId, void: bool, world: &World) -> InvoiceNow {
+        let file = world.invoice(id);
+        let Some(standing) = file.and_then(standing) else { return InvoiceNow { void, open: Minor::ZERO, is_clear: true } };
+        let said_open = file.and_then(|f| f.invoice.as_ref()).map_or(Minor::ZERO, |i| i.client_share.open);
+        let guessed = standing.shown.iter().zip(&standing.shown_by).any(|(shown, by)| by.is_none() && shown.is_positive());
+        let open = standing.share.open;
+        InvoiceNow { void, open, is_clear: !guessed && open <= said_open }
+    }
 }
 
 /// Other money of the paying client.
@@ -52,6 +74,85 @@ pub struct GuardFacts {
     pub gives: Option<Vec<(InvoiceId, Minor)>>,
 }
 
+/// A PaymentIntent as it was just read.
+#[derive(Clone, Copy, Debug)]
+pub struct IntentNow<'a> {
+    /// Stripe's `status`.
+    pub status: &'a str,
+    /// What it asks.
+    pub amount: Minor,
+    /// Of the amount.
+    pub currency: Currency,
+}
+
+/// The facts, of a world into which the invoices were put as they were just read. `voids`: for each invoice of the recovery,
+/// whether it is void or not in the EHR any more. Other money is not read yet.
+#[must_use]
+pub fn facts(
+    recovery: &Recovery,
+    intent: &IntentNow<'_>,
+    world: &World,
+    voids: &[bool],
+    disputed: bool,
+    policy: &Policy,
+) -> GuardFacts {
+    let invoices = recovery.invoices.iter().zip(voids).map(|((id, _), void)| InvoiceNow::of(id, *void, world));
+    let decision = would_pay(world, recovery, policy);
+    let owner = |id: &InvoiceId| world.invoice(id)?.invoice.as_ref().map(|i| i.client.clone());
+    let billed: Vec<ClientId> = recovery.invoices.iter().filter_map(|(id, _)| owner(id)).collect();
+    let payer = decision.payer.as_ref().or(billed.first());
+    GuardFacts {
+        intent_status: intent.status.to_owned(),
+        intent_amount: intent.amount,
+        invoices: invoices.collect(),
+        disputed,
+        forbidden: clients_forbid(world, payer, &billed, &policy.retry),
+        other_money: OtherMoney::NotRead,
+        gives: invoices_of(&decision).filter(|_| intent.currency == recovery.failure.currency),
+    }
+}
+
+/// What `decide` would give this PaymentIntent now.
+#[must_use]
+pub fn would_pay(world: &World, recovery: &Recovery, policy: &Policy) -> Decision {
+    let success = as_success(&recovery.failure);
+    let local_date = local_date(recovery.first_failed_at, &policy.time_zone);
+    let case = Case { success: &success, amount: success.amount, local_date, look: Look::First };
+    decide(world, &case, &policy.matching)
+}
+
+/// What the client's record forbids from the start; nothing while nobody knows whose payment it is.
+#[must_use]
+pub fn forbids_at_first(world: &World, decision: &Decision, retry: &RetryPolicy) -> Option<StopReason> {
+    let payer = decision.payer.as_ref()?;
+    let billed: Vec<ClientId> = decision.allocations.iter().map(|a| a.client.clone()).collect();
+    clients_forbid(world, Some(payer), &billed, retry)
+}
+
+/// What the paying client, and those whose invoices these are, forbid.
+fn clients_forbid(world: &World, payer: Option<&ClientId>, billed: &[ClientId], retry: &RetryPolicy) -> Option<StopReason> {
+    let billed: Vec<_> = billed.iter().filter(|c| Some(*c) != payer).filter_map(|c| world.client(c)).collect();
+    forbids(payer.and_then(|p| world.client(p)), &billed, retry)
+}
+
+/// From when on other PaymentIntents of the customer are listed: any that was made since the first failure, and those some time
+/// before that may have been paid late.
+#[must_use]
+pub fn others_since(recovery: &Recovery, go_live: Timestamp) -> Timestamp {
+    let since = recovery.failure.object_created.min(recovery.first_failed_at);
+    let since = since.saturating_sub(SignedDuration::from_hours(OTHERS_SINCE_H)).unwrap_or(Timestamp::MIN);
+    since.max(go_live).min(recovery.first_failed_at)
+}
+
+/// Whether another PaymentIntent of the customer stands against a charge: it has taken money, or may at any moment, and was made
+/// since the first failure, or Vesper does not know of it (it was paid late, and nobody has told yet). `known_created`: when it was
+/// made, if Vesper knows it as a payment.
+#[must_use]
+pub fn is_other_money(recovery: &Recovery, status: &str, known_created: Option<Timestamp>) -> bool {
+    let settled_before = known_created.is_some_and(|created| created.as_second() < recovery.first_failed_at.as_second());
+    is_moving(status) && !settled_before
+}
+
 /// What the guard says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardVerdict {
@@ -64,7 +165,7 @@ pub enum GuardVerdict {
         /// The same with what was seen, for a person.
         why: String,
     },
-    /// Stripe is at it: look again later.
+    /// Stripe is at it, or the EHR: look again later.
     NotNow(&'static str),
     /// Nothing else forbids it: other money is to be read.
     ReadOtherMoney,
@@ -107,6 +208,9 @@ pub fn guard(recovery: &Recovery, facts: &GuardFacts) -> GuardVerdict {
         other => {
             return stop(StopReason::NeedsClient, format!("the PaymentIntent is {other}: only the client can go on with it"));
         }
+    }
+    if facts.invoices.iter().any(|i| !i.is_clear) {
+        return GuardVerdict::NotNow("the EHR does not show yet which payments of an invoice are Vesper's own");
     }
     if facts.intent_amount != recovery.failure.amount {
         return stop(StopReason::Changed, "the amount of the PaymentIntent has changed");

@@ -1,10 +1,10 @@
 //! What is open (design.md section 4, "What is open"): open = the EHR's latest client open, minus our allocations that it does
 //! not show, plus our reversals that it does not show yet.
 
-use crate::practice::{Practice, invoice_id, minor, practice};
+use crate::practice::{Practice, at, invoice_id, minor, practice};
 use proptest::prelude::*;
 use vesper_core::matching::open::{Standing, standing};
-use vesper_core::records::Method;
+use vesper_core::records::{Method, Share};
 
 /// An invoice of 100.00 of which the EHR says that so much is paid.
 fn paid(amount: i64) -> Practice {
@@ -90,6 +90,47 @@ fn open_a_second_payment_under_an_id_shows_no_other_allocation() {
         .ehr_payment("e1", "i1", 4200, "key_pi_0")
         .ehr_payment("e2", "i1", 4200, "pi_0");
     assert_eq!((p.open("i1"), shown(&p)), (600, vec![4200, 0]), "pi_2 is not in the EHR yet");
+}
+
+#[test]
+fn open_what_an_ehr_payment_has_beyond_its_allocation_shows_no_other() {
+    let p = paid(5000).allocated("pi_0", "i1", 4200).allocated("pi_2", "i1", 1000).ehr_payment("e1", "i1", 5000, "key_pi_0");
+    assert_eq!((p.open("i1"), shown(&p)), (4000, vec![4200, 0]), "8.00 of it are somebody else's");
+    let p = paid(4600).allocated("pi_0", "i1", 4200).allocated("pi_2", "i1", 1000);
+    let p = p.ehr_payment_with("e1", "i1", 5000, "key_pi_0", |e| e.reversed(400));
+    assert_eq!((p.open("i1"), shown(&p)), (4400, vec![4200, 0]), "what of it stands");
+}
+
+#[test]
+fn open_an_ehr_payment_that_moved_counts_where_it_stands_now() {
+    let p = paid(0).invoice("i2", "c1", 10_000).allocated("pi_0", "i1", 4200).ehr_payment("e1", "i1", 4200, "pi_0");
+    let moved = p.clone().ehr_payment_with("e1", "i2", 4200, "pi_0", |e| e.first_observed("13:00"));
+    let there = |p: &Practice, invoice| p.world.invoice(&invoice_id(invoice)).unwrap().payments.len();
+    assert_eq!((there(&p, "i1"), there(&p, "i2")), (1, 0));
+    assert_eq!((there(&moved, "i1"), there(&moved, "i2")), (0, 1));
+    assert_eq!(stand(&moved).shown_by, [None]);
+    let payment = moved.world.invoice(&invoice_id("i2")).unwrap().payments.values().next().unwrap().clone();
+    assert_eq!(payment.first_observed_at, at("12:00"), "when it was first seen anywhere");
+    let refers = |p: &Practice, id| p.world.ehr_payments_referring(id).map(|e| e.invoice.to_string()).collect::<Vec<_>>();
+    assert_eq!((refers(&p, "pi_0"), refers(&moved, "pi_0")), (vec!["i1".to_owned()], vec!["i2".to_owned()]));
+    // An older version that arrives late does not move it back.
+    let mut late = moved;
+    let older = p.world.invoice(&invoice_id("i1")).unwrap().payments.values().next().unwrap().clone();
+    assert!(!late.world.apply_ehr_payment(older));
+    assert_eq!((there(&late, "i1"), there(&late, "i2")), (0, 1));
+}
+
+#[test]
+fn open_an_invoice_of_which_only_a_moved_payment_was_known_is_forgotten() {
+    let p = practice().ehr_payment("e1", "i7", 4200, "pi_1");
+    assert!(p.world.invoice(&invoice_id("i7")).is_some());
+    assert!(p.clone().ehr_payment("e1", "i8", 4200, "pi_1").world.invoice(&invoice_id("i7")).is_none());
+    let known = p.clone().invoice("i7", "c1", 5000).ehr_payment("e1", "i8", 4200, "pi_1");
+    assert!(known.world.invoice(&invoice_id("i7")).is_some(), "its record is there");
+    let other = p.clone().ehr_payment("e2", "i7", 1000, "").ehr_payment("e1", "i8", 4200, "pi_1");
+    assert!(other.world.invoice(&invoice_id("i7")).is_some(), "another payment stands on it");
+    let ours = p.allocated("pi_0", "i7", 100).ehr_payment("e1", "i8", 4200, "pi_1");
+    assert!(ours.world.invoice(&invoice_id("i7")).is_some(), "we allocated to it");
 }
 
 #[test]
@@ -186,6 +227,18 @@ fn open_what_exceeds_the_charge_is_the_excess() {
     let p = paid(8000).allocated("pi_0", "i1", 4200).ehr_payment("e1", "i1", 8000, "cash");
     let standing = stand(&p);
     assert_eq!((standing.share.open, standing.share.paid, standing.excess), (minor(0), minor(10_000), minor(2200)));
+}
+
+#[test]
+fn open_a_share_adds_up_only_with_every_part_in_its_place() {
+    let share = |charge, paid, written_off, open| {
+        let [charge, paid, written_off, open] = [charge, paid, written_off, open].map(minor);
+        Share { charge, paid, written_off, open }.adds_up()
+    };
+    assert!(share(100, 30, 20, 50) && share(0, 0, 0, 0));
+    assert!(!share(100, 30, 20, 51) && !share(100, 30, 20, 49), "the sum is not the charge");
+    assert!(!share(100, 130, -30, 0) && !share(100, -1, 0, 101) && !share(100, 101, 0, -1), "a part is negative");
+    assert!(!share(-100, -100, 0, 0));
 }
 
 #[test]

@@ -117,3 +117,17 @@ fn parked_money_goes_on_waiting_for_the_named_record_after_a_look() {
     assert!(watched(&d).contains(&"invoice i1".to_owned()), "a corrected version of it may come: {:?}", watched(&d));
     assert_eq!(d.unapplied, minor(4200));
 }
+
+#[test]
+fn parked_money_for_a_session_of_which_no_invoice_may_be_paid_now_waits_for_it() {
+    let p = practice()
+        .linked("c1", "cus_1")
+        .invoice_with("i1", "c1", 4200, |i| i.session("s1"))
+        .invoice_with("i2", "c1", 1000, |i| i.session("s1").paid(1000))
+        .allocated_with("pi_0", "i1", 4200, |a| (a.reversed, a.reopened) = (minor(4200), true));
+    let pay = pay("cus_1", 4200).for_session("s1");
+    assert_eq!(p.first(&pay), "13: parked", "a refund re-opened i1, and nobody has answered yet");
+    let watched = watched(&p.decide(&pay, Look::First));
+    assert!(watched.contains(&"session s1".to_owned()) && watched.contains(&"client c1".to_owned()), "{watched:?}");
+    assert_eq!(p.deadline(&pay), "13: asks no_invoice [credit]");
+}

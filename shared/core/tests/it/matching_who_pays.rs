@@ -147,3 +147,28 @@ fn who_pays_a_link_that_the_ehr_took_back_no_longer_counts() {
 fn who_pays_an_id_that_cannot_be_one_is_not_known() {
     assert_eq!(people().first(&guest(4000).for_client("x\u{7}")), "15: parked");
 }
+
+/// The metadata names a client that the EHR has not told of, and a reference; nobody is linked.
+#[test]
+fn who_pays_a_client_not_known_yet_pays_only_his_own_invoice_and_his_dependents() {
+    let p = practice()
+        .client("x", |c| c)
+        .client("d", |c| c.guarantor("c9"))
+        .client("gone", |c| c.deleted())
+        .invoice("ix", "x", 4000)
+        .invoice("i9", "c9", 4000)
+        .invoice("id", "d", 4000)
+        .invoice("igone", "gone", 4000);
+    for (invoice, want) in [
+        ("i9", "3: i9=4000"),
+        ("id", "3: id=4000"),
+        ("ix", "3: asks reference_conflict"),
+        ("igone", "3: asks reference_conflict"),
+    ] {
+        for payment in [guest(4000), pay("cus_9", 4000)] {
+            assert_eq!(p.first(&payment.clone().for_client("c9").for_invoice(invoice)), want, "{invoice}");
+        }
+    }
+    assert_eq!(p.first(&guest(4000).for_invoice("ix")), "3: ix=4000", "without a name the reference alone decides");
+    assert_eq!(p.first(&guest(4000).for_invoice("igone")), "3: asks reference_conflict", "but not for a chart that is deleted");
+}

@@ -176,3 +176,23 @@ fn a_step_that_posts_nothing_takes_no_number() {
     assert!(life.payment.take_back(&[7], DATES).postings.is_empty());
     assert_eq!(life.payment.postings, 1, "ids of later postings do not depend on empty steps");
 }
+
+#[test]
+fn what_a_dispute_has_taken_is_known_to_the_cent_while_it_comes_back_in_parts() {
+    let mut life = Life::decided(6000, &[("i1", 3000), ("i2", 2000)]);
+    life.hear(dispute(6000, 0, "needs_response"));
+    let taken = |life: &Life| {
+        let taken = life.movements[0].taken.clone().unwrap_or_default();
+        (taken.allocations.iter().map(|(i, m)| (i.to_string(), m.get())).collect::<Vec<_>>(), taken.unapplied.get())
+    };
+    assert_eq!(taken(&life), (of(&[("i1", 3000), ("i2", 2000)]), 1000));
+    life.hear(dispute(6000, 3000, "needs_response"));
+    assert_eq!(taken(&life), (of(&[("i2", 2000)]), 1000), "i1 has all of its part back");
+    life.hear(dispute(6000, 3500, "needs_response"));
+    assert_eq!(taken(&life), (of(&[("i2", 1500)]), 1000));
+    life.hear(dispute(6000, 5400, "needs_response"));
+    assert_eq!(taken(&life), (vec![], 600));
+    life.hear(dispute(6000, 6000, "won"));
+    assert_eq!((taken(&life), &life.movements[0].taken), ((vec![], 0), &None));
+    assert_eq!(life.payment.unapplied, minor(6000));
+}

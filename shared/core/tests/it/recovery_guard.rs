@@ -1,12 +1,12 @@
 //! The order of the guard's reasons (design.md section 5, "Which invoices"): the first that holds stops it.
 
-use crate::practice::{invoice_id, minor};
+use crate::practice::{Practice, invoice_id, minor, practice};
 use crate::recovery_timeline::{failure, policy};
 use vesper_core::ids::ClientId;
-use vesper_core::money::Minor;
+use vesper_core::money::{Currency, Minor};
 use vesper_core::policy::{RetryPolicy, WhenUnknown};
 use vesper_core::records::{Autopay, CardConsent, Client, ClientStatus, Coverage, Seen};
-use vesper_core::recovery::guard::{forbids, is_moving};
+use vesper_core::recovery::guard::{IntentNow, facts, forbids, is_moving};
 use vesper_core::recovery::{GuardFacts, GuardVerdict, InvoiceNow, OtherMoney, Recovery, StopReason, guard};
 
 fn recovery() -> Recovery {
@@ -19,7 +19,7 @@ fn well() -> GuardFacts {
     GuardFacts {
         intent_status: "requires_payment_method".to_owned(),
         intent_amount: minor(4200),
-        invoices: vec![InvoiceNow { void: false, open: minor(4200) }],
+        invoices: vec![InvoiceNow { void: false, open: minor(4200), is_clear: true }],
         disputed: false,
         forbidden: None,
         other_money: OtherMoney::Nothing,
@@ -39,11 +39,11 @@ fn said(facts: &GuardFacts) -> String {
 type Bend = fn(&mut GuardFacts);
 
 /// What may hold, in the order in which it is looked for.
-const REASONS: [(&str, Bend); 13] = [
+const REASONS: [(&str, Bend); 14] = [
     ("paid", |f| f.intent_status = "succeeded".to_owned()),
-    ("paid", |f| f.invoices.push(InvoiceNow { void: false, open: Minor::ZERO })),
+    ("paid", |f| f.invoices.push(InvoiceNow { void: false, open: Minor::ZERO, is_clear: true })),
     ("canceled", |f| f.intent_status = "canceled".to_owned()),
-    ("void", |f| f.invoices.push(InvoiceNow { void: true, open: Minor::ZERO })),
+    ("void", |f| f.invoices.push(InvoiceNow { void: true, open: Minor::ZERO, is_clear: true })),
     ("disputed", |f| f.disputed = true),
     ("consent", |f| f.forbidden = Some(StopReason::Consent)),
     ("autopay", |f| f.forbidden = Some(StopReason::Autopay)),
@@ -51,6 +51,7 @@ const REASONS: [(&str, Bend); 13] = [
     ("read other money", |f| f.other_money = OtherMoney::NotRead),
     ("other_money", |f| f.other_money = OtherMoney::OnItsWay("pi_2 is processing".to_owned())),
     ("not now", |f| f.intent_status = "processing".to_owned()),
+    ("not now", |f| f.invoices.push(InvoiceNow { void: false, open: minor(100), is_clear: false })),
     ("changed", |f| f.intent_amount = minor(1500)),
     ("changed", |f| f.gives = None),
 ];
@@ -152,4 +153,33 @@ fn the_cards_owner_consents_and_everybody_concerned_counts_for_the_rest() {
     // Nobody known is as if nothing were known of him.
     assert_eq!(forbids(None, &[&well], &ask), Some(StopReason::Consent));
     assert_eq!(forbids(None, &[&well], &retry), None);
+}
+
+/// An invoice of 42.00 as it is read; of 21.00 an allocation of ours is not in the EHR yet, or is.
+#[test]
+fn money_of_others_that_the_feed_has_not_told_of_is_not_taken_for_ours() {
+    let policy = policy("America/Chicago", &[1], 0);
+    let intent = IntentNow { status: "requires_payment_method", amount: minor(4200), currency: Currency::USD };
+    let now = |p: &Practice| facts(&recovery(), &intent, &p.world, &[false], false, &policy).invoices[0];
+    let paid = |amount| practice().linked("c1", "cus_1").invoice_with("i1", "c1", 4200, |i| i.paid(amount));
+    let clear = |open| InvoiceNow { void: false, open: minor(open), is_clear: true };
+    assert_eq!(now(&paid(2100)), clear(2100), "nothing of it is ours");
+    assert_eq!(now(&paid(0).allocated("pi_0", "i1", 2100)), clear(2100), "ours is not there yet");
+    let told = paid(2100).allocated("pi_0", "i1", 2100).ehr_payment("e1", "i1", 2100, "key_pi_0");
+    assert_eq!(now(&told), clear(2100), "ours is there, and the feed has told");
+    let not_told = paid(2100).allocated("pi_0", "i1", 2100);
+    assert_eq!(now(&not_told), InvoiceNow { is_clear: false, ..clear(2100) }, "ours, or cash, and ours is still to come");
+    let cash = paid(2100).allocated("pi_0", "i1", 2100).ehr_payment("e1", "i1", 2100, "cash");
+    assert_eq!(now(&cash), clear(0));
+    let back = told.allocated_with("pi_2", "i1", 100, |a| a.reversed = minor(100));
+    let back = back.ehr_payment("e2", "i1", 100, "key_pi_2");
+    assert_eq!(now(&back).open, minor(2100));
+    let taken_back = paid(2100).allocated_with("pi_0", "i1", 2100, |a| a.reversed = minor(2100));
+    let taken_back = taken_back.ehr_payment("e1", "i1", 2100, "key_pi_0");
+    assert_eq!(
+        now(&taken_back),
+        InvoiceNow { is_clear: false, ..clear(4200) },
+        "more than the EHR says: its reversal is to come"
+    );
+    assert_eq!(now(&practice()), clear(0), "an invoice that is not known owes nothing");
 }
