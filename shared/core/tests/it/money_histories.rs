@@ -293,6 +293,7 @@ fn much_happened(happened: &Tallied) {
         ("crash", 1000),
         ("adopted", 300),
         ("split", 50),
+        ("credit flows", 50),
         ("payout came back", 20),
         ("manual", 200),
         ("before go_live", 1000),

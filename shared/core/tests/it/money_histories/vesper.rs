@@ -7,6 +7,7 @@ use crate::practice::invoice_id;
 use crate::random::Random;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use vesper_core::credit;
 use vesper_core::effect::{Begin, Effect, EffectKind, EffectState, Failure};
 use vesper_core::event::Success;
 use vesper_core::ids::{EffectId, InvoiceId, MovementId, PaymentId, PostingId};
@@ -223,7 +224,7 @@ impl Vesper<'_> {
         }
         let id = self.random.pick(&all);
         let mut payment = self.payments[&id].clone();
-        let step = match self.random.below(6) {
+        let step = match self.random.below(9) {
             0 | 1 => self.answer(&mut payment),
             2 => {
                 let n = u32::try_from(self.random.below(4)).unwrap();
@@ -234,6 +235,18 @@ impl Vesper<'_> {
                 let n = u32::try_from(self.random.below(3)).unwrap();
                 let net = payment.shares.iter().find(|s| s.n == n).map_or(Minor::ZERO, |s| s.net());
                 payment.excess_to_credit(n, crate::practice::minor(net.get() / 2), DATES)
+            }
+            5 | 6 => match credit::owner(&payment).filter(|_| credit::may_flow(&payment)) {
+                Some(client) => {
+                    self.count("credit flows");
+                    let all = credit::oldest_first(&self.world, &client, &payment, &BTreeSet::new());
+                    payment.apply_credit(&all, DATES)
+                }
+                None => return,
+            },
+            7 => {
+                let n = u32::try_from(self.random.below(4)).unwrap();
+                payment.back_to_credit(&[n], DATES)
             }
             _ => return self.split(&id),
         };
