@@ -60,13 +60,13 @@ impl Vesper<'_> {
     fn step(&mut self) {
         self.now = self.now.saturating_add(SignedDuration::from_secs(self.random.seconds(6 * 3600))).unwrap();
         self.fuel = self.random.one_in(3).then(|| u32::try_from(self.random.below(12)).unwrap());
-        let died = match self.random.below(12) {
+        let died = match self.random.below(13) {
             0..5 => {
                 self.at_stripe();
                 Ok(())
             }
             5..9 => self.a_webhook_comes(),
-            9 => {
+            9 | 10 => {
                 self.a_person_acts();
                 Ok(())
             }
@@ -293,7 +293,7 @@ fn much_happened(happened: &Tallied) {
         ("crash", 1000),
         ("adopted", 300),
         ("split", 50),
-        ("credit flows", 50),
+        ("credit flows", 20),
         ("payout came back", 20),
         ("manual", 200),
         ("before go_live", 1000),
