@@ -48,7 +48,7 @@ pub struct Intent {
 #[derive(Clone, Debug)]
 pub enum Answer {
     Succeeded,
-    Declined(Failure),
+    Declined(Box<Failure>),
     Processing,
     RequiresAction,
     Other(&'static str),
@@ -185,7 +185,7 @@ impl Stripe {
                 intent.status = "requires_action";
                 Answer::RequiresAction
             }
-            _ => Answer::Declined(self.decline(id, random.pick(&DECLINES), now)),
+            _ => Answer::Declined(Box::new(self.decline(id, random.pick(&DECLINES), now))),
         }
     }
 

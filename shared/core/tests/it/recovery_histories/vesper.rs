@@ -91,7 +91,7 @@ fn after(now: Timestamp, seconds: i64) -> Timestamp {
 }
 
 enum Verdict {
-    Go(Evidence, Option<String>),
+    Go(Box<Evidence>, Option<String>),
     Stop(StopReason),
     NotNow,
     CannotRead,
@@ -285,7 +285,7 @@ impl Vesper<'_> {
         let is_paused = around.is_held;
         let read = if read.recovery.claims { read } else { self.commit(read, Claims::Take, None)? };
         match self.look(&read.recovery)? {
-            Verdict::Go(evidence, before) => self.charge(read, Evidence { is_paused, ..evidence }, before),
+            Verdict::Go(evidence, before) => self.charge(read, Evidence { is_paused, ..*evidence }, before),
             Verdict::Stop(reason) => self.stop(read, reason, "the guard"),
             Verdict::NotNow => self.wait(read, 3600, Claims::Go),
             Verdict::CannotRead => self.wait(read, 15 * 60, Claims::Go),
@@ -351,7 +351,7 @@ impl Vesper<'_> {
             verdict = guard(recovery, &facts);
         }
         Ok(match verdict {
-            GuardVerdict::Go => Verdict::Go(evidence, intent.latest_charge.map(|c| c.to_string())),
+            GuardVerdict::Go => Verdict::Go(Box::new(evidence), intent.latest_charge.map(|c| c.to_string())),
             GuardVerdict::Stop { reason, .. } => Verdict::Stop(reason),
             GuardVerdict::NotNow(_) => Verdict::NotNow,
             GuardVerdict::ReadOtherMoney => Verdict::CannotRead,
@@ -467,7 +467,7 @@ impl Vesper<'_> {
                 self.count("repeated");
                 read.recovery.hold(after(self.now, 120), "the attempt is made again", self.now);
                 let read = self.commit(read, Claims::Stay, Some(evidence.version))?;
-                self.judge(&read.recovery, &Evidence { is_paused: around.is_held, ..evidence });
+                self.judge(&read.recovery, &Evidence { is_paused: around.is_held, ..*evidence });
                 self.call(read)
             }
             Verdict::Stop(reason) => self.end(read, "never made", reason),
