@@ -2,7 +2,7 @@
 CARGO_FLAGS := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help test faults soak bench fmt fmt-check lint lint-template doc check-licences demo invoke release ci
+.PHONY: help test faults soak bench fmt fmt-check lint lint-template doc check-licences demo invoke build release ci
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +41,13 @@ $(TOOLS)/sam/.build-ready: infra/tools/build.txt $(TOOLS)/sam/.ready
 	$(@D)/bin/pip install --quiet --no-compile --disable-pip-version-check --requirement $<
 	touch $@
 
-# All three work without a network and without an account. A check that is left out says in the template why.
-lint-template: $(TOOLS)/sam/.ready $(TOOLS)/checkov/.ready ## Check infra/template.yaml: sam validate, cfn-lint, checkov
+# They work without a network and without an account. A check that is left out says in the template why.
+lint-template: $(TOOLS)/sam/.ready $(TOOLS)/checkov/.ready ## Check infra/template.yaml and what is written about it
 	SAM_CLI_TELEMETRY=0 $(TOOLS)/sam/bin/sam validate --lint --template infra/template.yaml --region us-east-1
 	$(TOOLS)/sam/bin/cfn-lint --regions us-east-1 -- infra/template.yaml
 	$(TOOLS)/checkov/bin/checkov --file infra/template.yaml --framework cloudformation --compact --quiet --skip-download
+	$(TOOLS)/sam/bin/python scripts/check_stack.py
+	$(TOOLS)/sam/bin/python scripts/cost.py --check
 
 # Private items are documented, so a link to one is no broken link.
 doc: ## Build the documentation of the code, private items too; a broken link is an error
@@ -60,8 +62,21 @@ bench: ## Measure speed and memory; prints medians
 demo: ## Show everything on a made-up practice, then serve the review page
 	cargo run --release -- demo
 
-release: ## Build target/release/vesper
+# The function runs as it was built, on the emulator of sam, against AWS on loopback: no Docker, no account.
+FUNCTION ?= intake
+EVENT ?= infra/events/$(FUNCTION).json
+invoke: $(TOOLS)/sam/.ready $(TOOLS)/ministack/.ready ## Run one function: make invoke FUNCTION=intake EVENT=infra/events/intake.json
+	cargo build $(CARGO_FLAGS) --bin $(FUNCTION)
+	$(TOOLS)/sam/bin/python scripts/invoke.py $(FUNCTION) $(EVENT)
+
+build: ## Build target/release/vesper
 	cargo build --release --bin vesper
+
+# Thin LTO, one codegen unit: the template passes that on. Slow: ten minutes and more.
+release: $(TOOLS)/sam/.build-ready ## Build the functions as they are deployed, for arm64, into .aws-sam/build
+	rustup target add aarch64-unknown-linux-gnu
+	PATH="$(abspath $(TOOLS)/sam/bin):$$PATH" SAM_CLI_TELEMETRY=0 sam build --beta-features --region us-east-1
+	python3 scripts/zip_sizes.py
 
 ci: ## Run what .ci/run runs
 	.ci/run

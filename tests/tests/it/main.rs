@@ -15,6 +15,7 @@ mod postings;
 mod recovery;
 mod refunds;
 mod restart;
+mod samples;
 mod scenarios;
 mod soak;
 mod worklist;
