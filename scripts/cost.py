@@ -143,7 +143,7 @@ def page(template: dict, measured: dict) -> tuple[str, int]:
         "",
         "## One payment",
         "",
-        f"Three events of Stripe, one invoice, one write-back, one posting. Counted: {count(Fraction(measured['payment']['flow_calls'], measured['payment']['payments']))} calls of AWS for the event that brings the payment, one of them by intake.",
+        f"Two events of Stripe, one invoice, one write-back, one posting. Counted: {count(Fraction(measured['payment']['flow_calls'], measured['payment']['payments']))} calls of AWS, one of them by intake for each event.",
         "",
         "| what | units | millionths of a dollar |",
         "|---|---|---|",
