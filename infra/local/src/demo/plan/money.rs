@@ -38,11 +38,14 @@ pub(super) fn pay(plan: &mut Plan, rng: &mut Rng) {
             by_card(plan, rng, payer, &invoices);
         }
     }
-    // Every month has one of these.
-    if let Some(first) = plan.acts.iter().find(|(_, a)| matches!(a, Act::Pay(_))).cloned()
-        && let Act::Pay(payment) = first.1
-    {
-        plan.act(later(first.0, 9 * 1440), Act::Dispute(payment));
+    // Every month has one of each.
+    let mut paid = plan.acts.iter().filter_map(|(at, a)| if let Act::Pay(payment) = a { Some((*at, *payment)) } else { None });
+    let (disputed, refunded) = (paid.next(), paid.next());
+    if let Some((when, payment)) = disputed {
+        plan.act(later(when, 9 * 1440), Act::Dispute(payment));
+    }
+    if let Some((when, payment)) = refunded {
+        plan.act(later(when, 2 * 1440), Act::Refund(payment, None));
     }
 }
 
