@@ -875,7 +875,7 @@ async fn client_credit_is_applied_and_taken_back_on_the_page_of_its_payment() {
     assert_eq!(press("apply_credit", "").await, 422, "no invoice was typed");
     assert_eq!(press("apply_credit", "nope").await, 422);
     assert_eq!(press("apply_credit", "i1").await, 303);
-    assert_eq!(p.stands().await, (PaymentState::Decided, vec![("i1".to_owned(), 1500), ("other".to_owned(), 2500)], 0, 0));
+    assert_eq!(p.stands().await, (PaymentState::Decided, vec![("other".to_owned(), 2500), ("i1".to_owned(), 1500)], 0, 0));
     assert_eq!(buttons().await, [false, true]);
     assert_eq!(press("credit_back", "").await, 303);
     assert_eq!(p.stands().await, (PaymentState::Decided, vec![("other".to_owned(), 2500)], 1500, 1500));

@@ -67,11 +67,15 @@ impl Books {
         let posts = all.iter().filter(|r| r.method == "POST" && r.applied && !r.path.contains("oauth"));
         let new: Vec<Value> = posts.skip(self.seen).map(|r| r.json()).collect();
         self.seen += new.len();
-        let got: Vec<BTreeMap<String, i64>> = new.iter().map(lines).collect();
-        let want: Vec<BTreeMap<String, i64>> =
-            want.iter().map(|w| w.iter().map(|(a, n)| ((*a).to_owned(), *n)).collect()).collect();
-        assert_eq!(got, want, "{event}");
-        for (request, like) in new.iter().zip(like) {
+        // Several postings of one step are sent side by side, in any order.
+        let mut got: Vec<(BTreeMap<String, i64>, &Value)> = new.iter().map(|request| (lines(request), request)).collect();
+        got.sort_by(|a, b| a.0.cmp(&b.0));
+        let parts = |w: &[(&str, i64)]| w.iter().map(|(a, n)| ((*a).to_owned(), *n)).collect::<BTreeMap<String, i64>>();
+        let mut want: Vec<(BTreeMap<String, i64>, &str)> = want.iter().zip(like).map(|(w, like)| (parts(w), *like)).collect();
+        want.sort();
+        let booked: Vec<&BTreeMap<String, i64>> = got.iter().map(|(lines, _)| lines).collect();
+        assert_eq!(booked, want.iter().map(|(lines, _)| lines).collect::<Vec<_>>(), "{event}");
+        for ((_, request), (_, like)) in got.iter().zip(&want) {
             let (ours, theirs) = (shape_of(request), shape_of(&recorded(like)));
             assert!(ours.is_subset(&theirs), "{event}: {:?} are not in {like}", ours.difference(&theirs));
             // A line's text is left away: it would be a place for words about a client.

@@ -17,6 +17,8 @@ use vesper_tests::harness::{Bundle, Options, Told, unaccounted};
 
 /// Seeds that run where nobody asks for more.
 const SEEDS: u64 = 3;
+/// So many seeds bring about everything that a story may.
+const MANY: u64 = 30;
 /// Steps of one story.
 const STEPS: u32 = 70;
 const PRICES: [i64; 5] = [2000, 2500, 4200, 5000, 15_000];
@@ -392,7 +394,7 @@ impl Story {
     }
 }
 
-/// What every run of some seeds must have brought about: what the first words of a story's lines say.
+/// What a run of many seeds must have brought about: how a line of a story begins.
 const KINDS: [&str; 17] = [
     "bill ",
     "pay ",
@@ -446,5 +448,5 @@ async fn every_cent_is_accounted_for_whatever_happens_in_whatever_order() {
     }
     assert!(bad.is_empty(), "{} seeds break an invariant:\n{}", bad.len(), bad.join("\n\n"));
     let missing: Vec<&&str> = KINDS.iter().filter(|kind| !happened.contains(*kind)).collect();
-    assert!(seeds < SEEDS || missing.is_empty(), "never happened: {missing:?}");
+    assert!(seeds < MANY || missing.is_empty(), "never happened: {missing:?}");
 }

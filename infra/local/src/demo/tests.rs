@@ -24,7 +24,10 @@ async fn holds(seed: u64) {
     let groups = tally.silent.values().map(|s| s.count).sum::<u64>() + tally.parked.count;
     let asked = tally.asked.values().map(|a| a.all.count).sum::<u64>();
     assert_eq!(groups + asked, tally.received.count, "seed {seed}: every payment stands in one group");
-    assert!(tally.received.count > 30 && tally.disputes.count == 1 && tally.refunds.count > 0 && tally.posted.count > 0, "seed {seed}");
+    assert!(
+        tally.received.count > 30 && tally.disputes.count == 1 && tally.refunds.count > 0 && tally.posted.count > 0,
+        "seed {seed}"
+    );
     assert!(tally.payouts.count > 10 && tally.came_back.count == 1, "seed {seed}: {tally:?}");
     assert_eq!(tally.payouts_open.count, 0, "seed {seed}");
     assert!(evidence.outside.answers_lost > 0, "seed {seed}: the lost answers are really lost");
