@@ -2,12 +2,16 @@
 //! fails between them and AWS, and wherever a process ends.
 
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use vesper_functions::export::export;
 use vesper_standins::stripe::NewPayment;
 use vesper_tests::harness::{CANARIES, Told, broken};
 use vesper_tests::lambda::aws::{Call, Fault, Message};
 use vesper_tests::lambda::cloud::Cloud;
 use vesper_tests::lambda::runtime::Outcome;
+
+/// What the functions call, for the test of the policies and the cost page. UPDATE_AWS_CALLS=1 writes it anew.
+const CALLS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/aws-calls.json");
 
 /// The most calls of AWS that an accepted payment may cost; the goal is 16.
 const CALLS_MAX: usize = 29;
@@ -50,7 +54,7 @@ async fn a_payment_goes_from_the_door_into_the_ehr_and_the_books_in_few_calls() 
     cloud.deliver().await;
     cloud.pump().await;
     once(&cloud, &invoice, 1).await;
-    let _ = cloud.aws.take_calls();
+    let mut calls = cloud.aws.take_calls();
     // The second one finds warm functions and an access token: this is what a payment costs.
     pay(&cloud, &customer, 2_000, &invoice);
     let events = cloud.standins.stripe.undelivered();
@@ -63,7 +67,6 @@ async fn a_payment_goes_from_the_door_into_the_ehr_and_the_books_in_few_calls() 
     let payment = cloud.aws.take_calls();
     let of = |function: &str| payment.iter().filter(|c| c.function == function).count();
     assert_eq!(of("intake"), 1, "{payment:?}");
-    assert!(payment.len() <= CALLS_MAX, "{} calls: {}", payment.len(), listed(&payment));
     // Besides: the charge's events, a heartbeat with a seal, and a redelivery of all of it.
     cloud.deliver().await;
     cloud.pump().await;
@@ -77,10 +80,32 @@ async fn a_payment_goes_from_the_door_into_the_ehr_and_the_books_in_few_calls() 
     let texts = [cloud.aws.seen(), cloud.logged()].concat();
     let leaked: Vec<_> = CANARIES.iter().filter(|c| texts.contains(**c)).collect();
     assert!(leaked.is_empty(), "{leaked:?}");
+    calls.extend(payment.clone());
+    calls.extend(cloud.aws.take_calls());
+    check_calls(&calls, &payment);
+    assert!(payment.len() <= CALLS_MAX, "{} calls: {}", payment.len(), listed(&payment));
 }
 
 fn listed(calls: &[Call]) -> String {
     calls.iter().map(|c| format!("\n{} {}", c.function, c.operation)).collect()
+}
+
+/// The recorded calls are those of the file, which the policies of the template are compared with.
+fn check_calls(all: &[Call], payment: &[Call]) {
+    let mut actions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for call in all {
+        actions.entry(&call.function).or_default().extend(call.actions.iter().map(String::as_str));
+    }
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for call in payment {
+        *counts.entry(format!("{} {}", call.function, call.operation)).or_default() += 1;
+    }
+    let recorded = json!({ "actions": actions, "calls_per_payment": counts, "calls_per_payment_in_all": payment.len() });
+    if std::env::var_os("UPDATE_AWS_CALLS").is_some() {
+        std::fs::write(CALLS_FILE, format!("{recorded:#}\n")).unwrap();
+    }
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(CALLS_FILE).unwrap()).unwrap();
+    assert_eq!(recorded, kept, "the functions call something else than before: run this test with UPDATE_AWS_CALLS=1");
 }
 
 /// One whole story, with a fault at the `n`th call. False when there are fewer calls.
