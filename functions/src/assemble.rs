@@ -4,9 +4,12 @@
 
 use crate::app::{App, Ehr, Host, QuickBooks};
 use crate::bus::Bus;
+use crate::payouts::opening_fact;
 use crate::task::Queues;
 use jiff::Timestamp;
 use std::sync::Arc;
+use vesper_adapters::dynamo::item::{Stored as _, Unit, stamp};
+use vesper_adapters::dynamo::model::{Meta, StoredAudit};
 use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_adapters::ehr::BridgeClient;
 use vesper_adapters::http::SharedTransport;
@@ -16,6 +19,7 @@ use vesper_adapters::quickbooks::pacing::Pacer;
 use vesper_adapters::settings::{Books, EhrKind, Mode, Secrets, Settings};
 use vesper_adapters::stripe::client::StripeClient;
 use vesper_adapters::stripe::wire::Projection;
+use vesper_core::audit::AuditRecord;
 
 /// What an app is made of.
 pub struct AppParts {
@@ -87,20 +91,46 @@ pub async fn stored_go_live(store: &Store) -> Result<Option<Timestamp>, Failed> 
 }
 
 /// When the practice goes live: as set; else the first start in live mode, which is stored. In shadow mode everything is decided.
+/// A person may have moved it back.
 async fn go_live(store: &Store, settings: &Settings, now: Timestamp) -> Result<Timestamp, Failed> {
+    let moved = store.meta::<Timestamp>(MOVED).await?.map_or(Timestamp::MAX, |r| r.item);
     if let Some(set) = settings.practice.go_live {
-        return Ok(set);
+        return Ok(set.min(moved));
     }
     if settings.practice.mode == Mode::Shadow {
         return Ok(Timestamp::MIN);
     }
     if let Some(stored) = stored_go_live(store).await? {
-        return Ok(stored);
+        return Ok(stored.min(moved));
     }
     match store.set_meta(GO_LIVE, &now, 0).await {
-        Ok(_) => Ok(now),
+        Ok(_) => Ok(now.min(moved)),
         // Two functions started at the same moment: the first one's word stands.
-        Err(e) if e.is_conflict() => Ok(stored_go_live(store).await?.unwrap_or(now)),
+        Err(e) if e.is_conflict() => Ok(stored_go_live(store).await?.unwrap_or(now).min(moved)),
         Err(e) => Err(e),
     }
+}
+
+/// The small fact that holds to when a person has moved the beginning of the books.
+const MOVED: &str = "go_live_moved";
+
+/// A person moves the beginning of the books back (`vesper backfill --decide-old`). What was confirmed of the old opening entry no
+/// longer holds.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn go_live_moves(store: &Store, to: Timestamp, at: Timestamp, random_id: String) -> Result<(), Failed> {
+    let moved = store.meta::<Timestamp>(MOVED).await?;
+    if moved.as_ref().is_some_and(|m| m.item <= to) {
+        return Ok(());
+    }
+    let text = |s: &str| s.to_owned();
+    let (who, action, subject) = (text("command line"), text("moved_go_live"), text("stack"));
+    let record = AuditRecord { at: stamp(at), who, action, subject, detail: to.to_string() };
+    let mut unit = Unit::new();
+    let value = serde_json::to_value(to).unwrap_or_default();
+    unit.put_sealed(&Meta { name: MOVED.to_owned(), value }, moved.map_or(0, |m| m.rev), None);
+    unit.remove(opening_fact("").key());
+    unit.insert(&StoredAudit { record, id: random_id, seal: None });
+    store.commit(unit).await
 }

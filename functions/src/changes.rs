@@ -24,7 +24,7 @@ use vesper_core::credit;
 use vesper_core::effect::{Effect, EffectKind};
 use vesper_core::ids::{ClientId, EffectId, InvoiceId, PaymentId, ReviewId};
 use vesper_core::money::Minor;
-use vesper_core::payment::{PaidShare, Payment, Step, TakenBack, derived_id};
+use vesper_core::payment::{PaidShare, Payment, PaymentState, Step, TakenBack, derived_id};
 use vesper_core::policy::ApplyCredit;
 use vesper_core::posting::{Account, Form, Posting};
 use vesper_core::review::{Question, Reason, Review, Status};
@@ -149,8 +149,10 @@ impl<'a> Changes<'a> {
             }
             self.unit.insert(&row);
         }
+        // What leaves of money that was closed at the switch to live leaves Stripe's balance, and so the books.
+        let closed = payment.state == PaymentState::BeforeGoLive && !self.app.is_shadow();
         for posting in &step.postings {
-            self.post(posting.clone(), payment.shadow);
+            self.post(posting.clone(), payment.shadow && !closed);
         }
     }
 

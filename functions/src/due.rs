@@ -26,6 +26,7 @@ pub async fn wake(app: &App, most: u32, skip: impl Fn(&Task) -> bool) -> Result<
             Due::Recovery(payment) => Task::RetryV1 { payment },
             Due::Credit(client) => Task::CreditV1 { client },
             Due::Payout(payout) => Task::PayoutV1 { payout },
+            Due::Chore(chore) => Task::ChoreV1 { chore },
             Due::Event(stored) => Task::EventV1 { event: stored.event },
             Due::Unreadable { row, problem } => {
                 dead_letters::unreadable(app, &row, &problem).await?;

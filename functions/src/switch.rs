@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::changes::{Changes, allocation_row};
 use crate::failure::Unfinished;
 use crate::recovery;
+use jiff::Timestamp;
 use vesper_adapters::dynamo::item::{Read, Stored, item_of};
 use vesper_adapters::dynamo::model::{StoredPayment, StoredRecovery};
 use vesper_adapters::dynamo::row::Row;
@@ -14,6 +15,8 @@ use vesper_core::review::Status;
 
 /// The small fact that holds the mode of the last start.
 const MODE: &str = "mode";
+/// The small fact that holds when the last switch from shadow to live was.
+const SWITCHED: &str = "switched_to_live";
 
 /// The mode of the last start: `live` or `shadow`; None before the first.
 ///
@@ -35,9 +38,29 @@ pub async fn at_start(app: &App) -> Result<(), Unfinished> {
     }
     if !app.is_shadow() && last.as_ref().is_some_and(|m| m.item == "shadow") {
         close_all(app).await?;
+        let rev = app.store.meta::<Timestamp>(SWITCHED).await?.map_or(0, |r| r.rev);
+        app.store.set_meta(SWITCHED, &app.now(), rev).await?;
     }
     app.store.set_meta(MODE, &mode, last.map_or(0, |m| m.rev)).await?;
     Ok(())
+}
+
+/// When the last switch from shadow to live was; None when there was none.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn switched_at(app: &App) -> Result<Option<Timestamp>, Unfinished> {
+    Ok(app.store.meta::<Timestamp>(SWITCHED).await?.map(|r| r.item))
+}
+
+/// Since when the books are Vesper's: go_live, or the last switch from shadow to live, whichever is later. The opening entry stands
+/// for what Stripe's balance held then. Whole seconds, as Stripe's own times.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn opened_at(app: &App) -> Result<Timestamp, Unfinished> {
+    let switched = switched_at(app).await?.and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    Ok(switched.map_or(app.go_live, |at| at.max(app.go_live)))
 }
 
 async fn close_all(app: &App) -> Result<(), Unfinished> {

@@ -76,6 +76,11 @@ pub enum Task {
         /// The client.
         client: ClientId,
     },
+    /// A piece of work that the clock drives is to begin or to go on.
+    ChoreV1 {
+        /// Which.
+        chore: String,
+    },
     /// A posting is to be sent.
     BooksV1 {
         /// Its row.
@@ -96,7 +101,7 @@ impl Task {
             | Task::ListCustomersV1 => Queue::Events,
             Task::WriteBackV1 { .. } => Queue::WriteBack,
             Task::BooksV1 { .. } => Queue::Books,
-            Task::PayoutV1 { .. } => Queue::Payouts,
+            Task::PayoutV1 { .. } | Task::ChoreV1 { .. } => Queue::Payouts,
         }
     }
 }

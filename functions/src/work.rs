@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::failure::Unfinished;
 use crate::task::Task;
-use crate::{credit, import, payouts, push_books, reconcile, recovery, write_back};
+use crate::{chores, credit, import, payouts, push_books, reconcile, recovery, write_back};
 
 /// Works off one task.
 ///
@@ -20,6 +20,7 @@ pub async fn work(app: &App, task: &Task) -> Result<(), Unfinished> {
         Task::WriteBackV1 { row } => write_back::write(app, row).await,
         Task::BooksV1 { row } => push_books::push(app, row).await,
         Task::PayoutV1 { payout } => payouts::look(app, payout).await,
+        Task::ChoreV1 { chore } => chores::work(app, chore).await,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::bus::DomainEvent;
 use crate::failure::Unfinished;
 use crate::task::{Queue, Task};
-use crate::{credit, payouts, push_books, reconcile, recovery, work, write_back};
+use crate::{chores, credit, payouts, push_books, reconcile, recovery, work, write_back};
 use lambda_runtime::{Error, LambdaEvent};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,7 +42,9 @@ async fn of_events(app: &App, task: Task) -> Result<(), Unfinished> {
             app.bus.tell(import_wanted());
             Ok(())
         }
-        Task::WriteBackV1 { .. } | Task::BooksV1 { .. } | Task::PayoutV1 { .. } => Ok(app.queues.send(task, 0).await?),
+        Task::WriteBackV1 { .. } | Task::BooksV1 { .. } | Task::PayoutV1 { .. } | Task::ChoreV1 { .. } => {
+            Ok(app.queues.send(task, 0).await?)
+        }
     }
 }
 
@@ -83,6 +85,7 @@ pub fn payouts() -> ExitCode {
         work_off(&apps, event, Queue::Payouts, |app, task| async move {
             match task {
                 Task::PayoutV1 { payout } => payouts::look(&app, &payout).await,
+                Task::ChoreV1 { chore } => chores::work(&app, &chore).await,
                 other => Ok(app.queues.send(other, 0).await?),
             }
         })

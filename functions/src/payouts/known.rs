@@ -7,6 +7,7 @@ use super::heard;
 use crate::app::App;
 use crate::failure::Unfinished;
 use crate::reconcile::{movements, payments};
+use crate::switch;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use vesper_adapters::error::{CallError, Class};
@@ -18,7 +19,10 @@ use vesper_core::payment::{Payment, PaymentState};
 use vesper_core::payout::{Matched, PayoutRow, PayoutState, RowKind};
 
 /// The answer of a read; None when Stripe does not know the object.
-fn if_any<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
+///
+/// # Errors
+/// When Stripe does not answer.
+pub fn if_any<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
     match answer {
         Err(e) if e.class == Class::NotFound => Ok(None),
         other => other.map(Some),
@@ -29,7 +33,8 @@ fn if_any<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
 ///
 /// # Errors
 /// When Stripe or the store does not answer.
-pub(super) async fn page(app: &App, mut rows: Vec<PayoutRow>) -> Result<Vec<(PayoutRow, Matched)>, Unfinished> {
+pub async fn page(app: &App, mut rows: Vec<PayoutRow>) -> Result<Vec<(PayoutRow, Matched)>, Unfinished> {
+    let opened_at = switch::opened_at(app).await?;
     for row in &mut rows {
         name_payment(app, row).await?;
     }
@@ -41,7 +46,7 @@ pub(super) async fn page(app: &App, mut rows: Vec<PayoutRow>) -> Result<Vec<(Pay
     let known: BTreeMap<PaymentId, Payment> = read.into_iter().map(|r| (r.item.payment.id().clone(), r.item.payment)).collect();
     let mut out = Vec::with_capacity(rows.len());
     for row in rows {
-        let matched = of_row(app, &row, &known).await?;
+        let matched = of_row(app, &row, &known, opened_at).await?;
         out.push((row, matched));
     }
     Ok(out)
@@ -65,11 +70,17 @@ async fn name_payment(app: &App, row: &mut PayoutRow) -> Result<(), Unfinished> 
     Ok(())
 }
 
-async fn of_row(app: &App, row: &PayoutRow, known: &BTreeMap<PaymentId, Payment>) -> Result<Matched, Unfinished> {
+/// `opened_at`: the opening entry holds the net of everything that is older.
+async fn of_row(
+    app: &App,
+    row: &PayoutRow,
+    known: &BTreeMap<PaymentId, Payment>,
+    opened_at: Timestamp,
+) -> Result<Matched, Unfinished> {
     if let RowKind::Charge { charge, payment: Some(payment) } = &row.kind {
         return of_charge(app, row, charge, payment, known.get(payment)).await;
     }
-    let old = row.created < app.go_live;
+    let old = row.created < opened_at;
     match &row.kind {
         RowKind::PayoutItself => Ok(Matched::Known),
         // Its net is part of the balance with which the books were opened.
@@ -122,15 +133,51 @@ async fn missed(app: &App, id: &PaymentId, row: Option<(&ChargeId, &PayoutRow)>)
         None => if_any(app.stripe.payment_intent(id).await)?.and_then(|p| p.success),
     };
     let Some(mut success) = success else { return Ok(None) };
-    let mut created = success.object_created;
-    if let Some((charge, row)) = row {
-        success.charge = Some(charge.clone());
-        success.balance_transaction = Some(row.id.clone());
-        created = row.created; // The money was taken then.
-    }
-    tracing::info!(payment.id = %id, "found in a payout: its event never came");
-    payments::decide_fetched(app, &fetched(id, created, &success), &success).await?;
+    let taken_at = match (row, &success.charge) {
+        (Some((charge, row)), _) => {
+            success.charge = Some(charge.clone());
+            success.balance_transaction = Some(row.id.clone());
+            row.created
+        }
+        // The PaymentIntent may be older than the money.
+        (None, Some(charge)) => {
+            let charge = if_any(app.stripe.charge(charge).await)?.and_then(|c| c.success);
+            charge.map_or(success.object_created, |c| c.object_created)
+        }
+        (None, None) => success.object_created,
+    };
+    decide(app, &success, taken_at).await
+}
+
+async fn decide(app: &App, success: &Success, taken_at: Timestamp) -> Result<Option<Payment>, Unfinished> {
+    let id = &success.payment;
+    tracing::info!(payment.id = %id, "found at Stripe: its event never came");
+    payments::decide_fetched(app, &fetched(id, taken_at, success), success).await?;
     Ok(app.store.payment(id).await?.map(|r| r.item.payment))
+}
+
+/// A payment whose success event never came, by its id; nothing when Stripe knows no such money.
+///
+/// # Errors
+/// When Stripe or the store does not answer.
+pub async fn fetch_payment(app: &App, id: &PaymentId) -> Result<(), Unfinished> {
+    missed(app, id, None).await.map(|_| ())
+}
+
+/// The same by its charge, which says when the money was taken. What the PaymentIntent says of itself (its metadata) wins.
+///
+/// # Errors
+/// When Stripe or the store does not answer.
+pub async fn fetch_charge(app: &App, charge: &Success) -> Result<(), Unfinished> {
+    let intent = if charge.payment.as_str().starts_with("pi_") {
+        if_any(app.stripe.payment_intent(&charge.payment).await)?.and_then(|p| p.success)
+    } else {
+        None
+    };
+    let mut success = intent.unwrap_or_else(|| charge.clone());
+    success.charge.clone_from(&charge.charge);
+    success.balance_transaction.clone_from(&charge.balance_transaction);
+    decide(app, &success, charge.object_created).await.map(|_| ())
 }
 
 /// The event that should have come.

@@ -10,11 +10,13 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use outcome::{opening_account, opening_fact, waiting_for_opening};
+pub use known::{fetch_charge, fetch_payment, if_any, page as classify};
+pub use outcome::{opening_account, opening_confirmed, opening_fact, waiting_for_opening};
 
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use crate::switch;
 use crate::task::{Queue, Task};
 use jiff::{SignedDuration, Timestamp};
 use vesper_adapters::dynamo::item::Read;
@@ -91,7 +93,8 @@ async fn look_once(app: &App, id: &str) -> Result<(), Unfinished> {
     // The bank's reference comes late, and is kept once it is known.
     now.trace_id = now.trace_id.or_else(|| read.item.payout.as_ref().and_then(|p| p.trace_id.clone()));
     read.item.payout = Some(now.clone());
-    if now.created < app.go_live {
+    let is_judged = matches!(read.item.state, PayoutState::TiedOut | PayoutState::Failed);
+    if now.created < app.go_live || (!is_judged && now.created < switch::opened_at(app).await?) {
         return outcome::before_go_live(app, read, &now).await;
     }
     match read.item.state {

@@ -49,8 +49,11 @@ pub async fn waiting_for_opening(app: &App) -> Result<Vec<Task>, Unfinished> {
     }
 }
 
-/// Whether the clearing account was opened with Stripe's balance. Without books there is nothing to open.
-async fn opening_confirmed(app: &App) -> Result<bool, Unfinished> {
+/// Whether a person has confirmed that the clearing account was opened with Stripe's balance. Without books there is nothing to open.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn opening_confirmed(app: &App) -> Result<bool, Unfinished> {
     let Some(accounts) = app.accounts() else { return Ok(true) };
     Ok(opening_account(&app.store).await?.is_some_and(|account| account == accounts.stripe_clearing))
 }
@@ -147,7 +150,12 @@ async fn opening(change: &mut Change<'_>) -> Result<(), Unfinished> {
     let accounts = change.app.accounts().map(|a| a.stripe_clearing.clone());
     let answers = accounts.map(Answer::OpeningPosted).into_iter().collect();
     let rows = change.read.item.tally.before_go_live;
-    let evidence = format!("{rows} of its transactions are older than the start with Vesper");
+    let mut evidence = format!("{rows} of its transactions are older than the start with Vesper.");
+    if let Some(opening) = crate::proof::opening(change.app).await? {
+        let (side, amount) = if opening < Minor::ZERO { ("credit", opening.negated()) } else { ("debit", opening) };
+        evidence =
+            format!("{evidence} The opening entry of the clearing account is a {side} of {amount}, Stripe's balance then.");
+    }
     change.ask(Reason::PayoutOpening, answers, "", evidence).await
 }
 

@@ -19,6 +19,9 @@ use crate::pause;
 use crate::task::Task;
 use books::{Stop, Work};
 use vesper_adapters::dynamo::store::RowRef;
+use vesper_adapters::error::{CallError, Class, System};
+use vesper_adapters::personal::Secret;
+use vesper_adapters::quickbooks::QuickBooksClient;
 use vesper_core::effect::{Begin, EffectState};
 
 /// How long a posting waits without a connection, in shadow mode, or without books before it is looked at again, in seconds.
@@ -54,6 +57,26 @@ pub async fn push(app: &App, row: &RowRef) -> Result<(), Unfinished> {
         // Somebody took the row over meanwhile. He asks QuickBooks first.
         Err(e) if e.is_conflict() => Ok(()),
         result => result,
+    }
+}
+
+/// An access token to read QuickBooks with, another one than `refused`. None when QuickBooks is not read: there are no books, nobody
+/// is connected, or it is shadow mode, which writes to no token endpoint either. The read takes its place in the pace of the calls.
+///
+/// # Errors
+/// When the token endpoint or the store does not answer.
+pub async fn reading<'a>(app: &'a App, refused: Option<&Secret>) -> Result<Option<(&'a QuickBooksClient, Secret)>, Unfinished> {
+    let Some(books) = app.quickbooks.as_ref().filter(|_| !app.is_shadow()) else { return Ok(None) };
+    let held = Held::new(app);
+    let _ = books::pace(app, books); // One call of the night waits for nobody; the others wait the longer for it.
+    match access::token(app, books, &held.owner, refused).await {
+        Ok(access) => Ok(Some((&books.client, access))),
+        Err(access::NoToken::Disconnected) => Ok(None),
+        Err(access::NoToken::Store(e)) => Err(e),
+        Err(access::NoToken::Wait { problem, .. }) => {
+            let (system, attempted, class) = (System::QuickBooks, "read QuickBooks".to_owned(), Class::Transient);
+            Err(CallError { system, attempted, class, detail: problem, code: None }.into())
+        }
     }
 }
 

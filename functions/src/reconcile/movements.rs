@@ -4,6 +4,7 @@ use super::payments;
 use crate::app::App;
 use crate::changes::{Ask, Changes, owners};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use crate::switch;
 use std::collections::BTreeMap;
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
@@ -63,6 +64,10 @@ async fn settle_one(app: &App, id: &PaymentId) -> Result<bool, Unfinished> {
     file.movements
         .sort_by(|a, b| (a.item.movement.created, &a.item.movement.id).cmp(&(b.item.movement.created, &b.item.movement.id)));
     let Some(mut read) = file.payment else { return Ok(false) };
+    if let Some(row) = left_before_the_books(app, &read, &file.movements).await? {
+        note(app, read, row).await?;
+        return Ok(true);
+    }
     let Some(mut row) = file.movements.into_iter().find(|m| m.item.movement.out != m.item.movement.recorded) else {
         return Ok(false);
     };
@@ -93,6 +98,33 @@ async fn settle_one(app: &App, id: &PaymentId) -> Result<bool, Unfinished> {
         payments::look(app, id).await?;
     }
     Ok(true)
+}
+
+/// A refund or dispute of older money that left before the books were opened, and is not noted yet: its row, and what had left.
+async fn left_before_the_books(
+    app: &App,
+    read: &Read<StoredPayment>,
+    movements: &[Read<StoredMovement>],
+) -> Result<Option<(Read<StoredMovement>, Minor)>, Unfinished> {
+    if read.item.payment.state != PaymentState::BeforeGoLive || movements.is_empty() {
+        return Ok(None);
+    }
+    let opened_at = switch::opened_at(app).await?;
+    let fresh = movements.iter().filter(|m| m.item.movement.revision == 0 && m.item.movement.recorded.is_zero());
+    let mut left = fresh.map(|m| (m.clone(), m.item.movement.out_before(opened_at)));
+    Ok(left.find(|(_, out)| out.is_positive()))
+}
+
+/// What left before the books were opened is no part of them: it is noted with its payment, and nothing else.
+async fn note(app: &App, mut read: Read<StoredPayment>, (mut row, out): (Read<StoredMovement>, Minor)) -> Result<(), Unfinished> {
+    read.item.payment.record_before(&mut row.item.movement, out);
+    let movement = &row.item.movement;
+    let mut changes = Changes::new(app, app.now());
+    let detail = format!("{} {} {} before the books were opened", movement.id, movement.status, movement.recorded);
+    changes.audit("recorded", read.item.payment.id().as_str(), &detail);
+    changes.unit.update(&read);
+    changes.unit.update(&row);
+    changes.commit().await
 }
 
 fn reason_of(kind: MovementKind) -> BackReason {

@@ -55,10 +55,13 @@ pub async fn decide_fetched(app: &App, event: &Event, success: &Success) -> Resu
 
 async fn first_look(app: &App, event: &Event, success: &Success) -> Result<(), Unfinished> {
     let file = app.store.payment_file(&success.payment).await?;
-    if file.payment.is_some() {
-        return heard_again(app, event, success, file).await;
-    }
-    if success.object_created < app.go_live {
+    let rev = match &file.payment {
+        Some(read) if is_wanted_now(app, &read.item.payment) => read.rev,
+        Some(_) => return heard_again(app, event, success, file).await,
+        None => 0,
+    };
+    // When the money was taken counts, not when the PaymentIntent was made: what is taken later is in no opening balance.
+    if event.created < app.go_live {
         return before_go_live(app, event, success).await;
     }
     customers::learn(app, success.customer.as_ref()).await?;
@@ -72,8 +75,16 @@ async fn first_look(app: &App, event: &Event, success: &Success) -> Result<(), U
     let step = payment.decide_first(decision, Dates { money: local_date, decision: app.local_date(now) });
     let mut changes = Changes::new(app, now);
     changes.allocate(&payment, &step);
-    commit_decision(changes, Read { item: stored(app, payment), rev: 0, sealed: None }, &loaded).await?;
+    commit_decision(changes, Read { item: stored(app, payment), rev, sealed: None }, &loaded).await?;
     look_after_parking(app, &success.payment, &watch).await
+}
+
+/// Money that was left alone because it was taken before go_live, and is no longer: a person has moved go_live back. What was
+/// refunded or disputed of it stays as it was recorded.
+#[must_use]
+pub fn is_wanted_now(app: &App, payment: &Payment) -> bool {
+    let untouched = payment.refunded.is_zero() && payment.disputed.is_zero();
+    payment.state == PaymentState::BeforeGoLive && !payment.shadow && payment.charged_at >= app.go_live && untouched
 }
 
 /// The core's decision; for `unknown_client` with the invoices of the same amount to show.

@@ -34,6 +34,8 @@ pub enum Command {
     Setup(Setup),
     /// Look at a deployment and say what is wrong and how to mend it
     Doctor(Doctor),
+    /// Find in Stripe what the webhooks missed, and decide it as if it had come
+    Backfill(Backfill),
 }
 
 /// `vesper serve`.
@@ -242,6 +244,42 @@ pub struct Doctor {
     pub dry_run: bool,
 }
 
+/// `vesper backfill`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Find in Stripe what the webhooks missed since DATE, and decide it as if it had come, once. Safe to repeat: what is \
+    known is left alone, and a run that was cut short goes on from where it was. Up to 30 days back Stripe's events are read, further \
+    back its charges, refunds, disputes and payouts. (A vesper serve does the same each night by itself.)\n\nBeside a running serve \
+    the serve does the work, beginning within seconds, and this command shows how far it is. Where no serve runs, give --config and \
+    the secrets: then it works by itself, and what is to be written to the EHR and the books waits for the next serve.\n\nMoney \
+    taken before go_live is recorded as before_go_live and otherwise left alone. With --decide-old the beginning of the books moves \
+    back to DATE: money since then is matched, written and posted like any other, payouts since then are tied out, and the opening \
+    entry (Stripe's balance at DATE) is asked for anew. Only where no serve runs.",
+    after_help = "EXAMPLE\n  vesper backfill --since 2026-11-01 --data ./vesper-data"
+)]
+pub struct Backfill {
+    /// From which day on (UTC), or from which moment (RFC 3339)
+    #[arg(long, value_name = "DATE", value_parser = moment)]
+    pub since: Timestamp,
+    /// Move the beginning of the books back to DATE, so that money from before go_live is decided, too
+    #[arg(long)]
+    pub decide_old: bool,
+    /// The practice's settings; needed where no serve runs
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which store.
+    #[command(flatten)]
+    pub store: Store,
+}
+
+/// A day, as its first moment in UTC, or a moment.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let at = text.parse::<Timestamp>().ok().or_else(|| day().map(|z| z.timestamp()));
+    at.filter(|at| at.as_second() >= 0)
+        .ok_or_else(|| "say a day like 2026-11-01, or a moment like 2026-11-01T09:00:00Z".to_owned())
+}
+
 /// What a pause holds (design.md section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Held {
@@ -309,10 +347,17 @@ mod tests {
             "vesper pause everything --data d",
             "vesper backtest --config p.toml",
             "vesper demo --sessions 0",
+            "vesper backfill --data d",
+            "vesper backfill --since yesterday --data d",
+            "vesper backfill --since 2026-11-01",
             "vesper dance",
         ] {
             assert_eq!(parse(line).err().map(|e| e.exit_code()), Some(2), "{line}");
         }
+        let Command::Backfill(backfill) = parse("vesper backfill --since 2026-11-01 --data d").unwrap() else {
+            panic!("not backfill")
+        };
+        assert_eq!((backfill.since.to_string().as_str(), backfill.decide_old), ("2026-11-01T00:00:00Z", false));
         let Command::Pause(pause) = parse("vesper pause retries --table t").unwrap() else { panic!("not pause") };
         assert_eq!((pause.what.as_str(), pause.store.table.as_deref()), ("retries", Some("t")));
     }

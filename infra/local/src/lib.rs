@@ -2,6 +2,7 @@
 //!
 //! Must not: decide anything (that is `vesper-core`), or know an outside system's wire format (`vesper-adapters`).
 
+pub mod backfill;
 pub mod backtest;
 #[cfg(test)]
 mod between;

@@ -4,7 +4,7 @@ use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 use vesper_local::cli::{Cli, Command};
-use vesper_local::{Failure, backtest, demo, doctor, export, pause, serve, setup};
+use vesper_local::{Failure, backfill, backtest, demo, doctor, export, pause, serve, setup};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -26,5 +26,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Pause(args) => pause::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Backfill(args) => backfill::run(&args),
     }
 }

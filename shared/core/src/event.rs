@@ -206,4 +206,7 @@ pub struct Dispute {
     pub status: String,
     /// The dispute's `created`.
     pub created: Timestamp,
+    /// When how much left (negative) or came back: its balance transactions.
+    #[serde(default)]
+    pub moved: Vec<(Timestamp, Minor)>,
 }

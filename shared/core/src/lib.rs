@@ -18,6 +18,7 @@ pub mod payment;
 pub mod payout;
 pub mod policy;
 pub mod posting;
+pub mod proof;
 pub mod records;
 pub mod recovery;
 pub mod review;

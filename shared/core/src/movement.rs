@@ -62,9 +62,19 @@ pub struct Movement {
     pub status: String,
     /// How often it was posted: numbers its postings and reversals.
     pub revision: u32,
+    /// When how much left (negative) or came back, as far as Stripe's newest word says.
+    #[serde(default)]
+    pub moved: Vec<(Timestamp, Minor)>,
 }
 
 impl Movement {
+    /// What had left before this moment and not come back by then.
+    #[must_use]
+    pub fn out_before(&self, moment: Timestamp) -> Minor {
+        let earlier = self.moved.iter().filter(|(at, _)| *at < moment);
+        Minor::sum(earlier.map(|(_, amount)| amount.negated())).or_zero()
+    }
+
     /// A refund as Stripe tells it.
     #[must_use]
     pub fn of_refund(r: &Refund) -> Movement {
@@ -87,6 +97,7 @@ impl Movement {
             created: r.created,
             status: status.to_owned(),
             revision: 0,
+            moved: if out.is_zero() { Vec::new() } else { vec![(r.created, out.negated())] },
         }
     }
 
@@ -107,6 +118,7 @@ impl Movement {
             created: d.created,
             status: d.status.clone(),
             revision: 0,
+            moved: d.moved.clone(),
         }
     }
 
@@ -136,6 +148,9 @@ impl Movement {
                 self.reinstated = self.reinstated.max(newer.reinstated);
                 self.out = self.withdrawn.minus(self.reinstated).or_zero();
             }
+        }
+        if newer.moved.len() > self.moved.len() {
+            self.moved.clone_from(&newer.moved);
         }
         if newer.names_invoice.is_some() {
             self.names_invoice.clone_from(&newer.names_invoice);

@@ -397,6 +397,13 @@ impl Payment {
         (step, true)
     }
 
+    /// Notes what of a refund or dispute had left before the books were opened: the opening balance is without it, so it is counted
+    /// and never posted.
+    pub fn record_before(&mut self, movement: &mut Movement, out: Minor) {
+        movement.recorded = movement.recorded.plus(out);
+        self.count(movement.kind, out);
+    }
+
     fn count(&mut self, kind: MovementKind, change: Minor) {
         let total = match kind {
             MovementKind::Refund => &mut self.refunded,

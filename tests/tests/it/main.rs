@@ -9,6 +9,7 @@ mod crash;
 mod credit;
 mod family;
 mod functions;
+mod healing;
 mod pages;
 mod payouts;
 mod postings;

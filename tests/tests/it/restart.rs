@@ -148,3 +148,51 @@ async fn export_and_pause_work_beside_a_running_serve() {
     once_each(&p, &told, &bills);
     assert_eq!(p.beside(&["pause", "everything"]).await.status.code(), Some(2));
 }
+
+/// Stripe has emitted these events, and nobody ever gets them.
+fn lose(p: &Process) {
+    for event in p.standins.stripe.undelivered() {
+        p.standins.stripe.mark_delivered(event["id"].as_str().unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backfill_works_beside_a_serve_and_by_itself_and_moves_go_live_when_told_to() {
+    let mut p = Process::new("info").await;
+    let toml = p.data().parent().unwrap().join("practice.toml");
+    let text = std::fs::read_to_string(&toml).unwrap();
+    std::fs::write(&toml, text.replace("2020-01-01T00:00:00Z", "2026-11-24T00:00:00Z")).unwrap();
+    let missing = p.beside(&["backfill", "--since", "2026-11-20"]).await;
+    assert_eq!(missing.status.code(), Some(2), "there is no such directory yet");
+    p.start().await;
+    let bills = bills(&p, 3);
+    p.sync().await;
+    lose(&p);
+    // Beside: older than go_live, and so only recorded.
+    let output = p.beside(&["backfill", "--since", "2026-11-20"]).await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        (output.status.code(), said.contains("6 of them were missed") || said.contains("3 of them")),
+        (Some(0), true),
+        "{said}"
+    );
+    let told = p.export().await;
+    assert!(told.list("payments").iter().all(|x| x["state"] == "before_go_live") && told.list("payments").len() == 3);
+    let refused = p.beside(&["backfill", "--since", "2026-11-20", "--decide-old"]).await;
+    assert_eq!(refused.status.code(), Some(2), "only where no serve runs");
+    assert_eq!(p.terminate().await.code(), Some(0));
+    // By itself: it needs the settings, decides, and leaves the writing to the next serve.
+    let bare = p.beside(&["backfill", "--since", "2026-11-20"]).await;
+    assert_eq!((bare.status.code(), String::from_utf8_lossy(&bare.stderr).contains("--config")), (Some(2), true));
+    for again in [false, true] {
+        let alone = ["backfill", "--since", "2026-11-20", "--decide-old", "--config", "practice.toml"];
+        let output = p.beside(&alone).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), said.contains(" 0 of them were missed")), (Some(0), again), "{said}{problem}");
+    }
+    assert_eq!(p.standins.ehr.written().len(), 0);
+    p.start().await;
+    let told = p.settle().await;
+    once_each(&p, &told, &bills);
+}

@@ -20,19 +20,31 @@ impl DataDir {
     /// # Errors
     /// When another serve runs on it, or it cannot be written.
     pub fn open(path: &Path) -> Result<DataDir, Failure> {
+        let message = || format!("another vesper serve runs on {}: stop it, or use another --data", path.display());
+        Self::open_if_free(path)?.ok_or_else(|| Failure::usage(message()))
+    }
+
+    /// The same; None when another serve runs on it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open_if_free(path: &Path) -> Result<Option<DataDir>, Failure> {
         let cannot = |e: std::io::Error| Failure::usage(format!("use the data directory {}: {e}", path.display()));
         // Sealed or not, it is nobody else's business.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(cannot)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let message = format!("another vesper serve runs on {}: stop it, or use another --data", path.display());
-                return Err(Failure::usage(message));
-            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(e)) => return Err(cannot(e)),
         }
-        Ok(DataDir { path: path.to_owned(), _lock: Some(lock) })
+        Ok(Some(DataDir { path: path.to_owned(), _lock: Some(lock) }))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Opens DIR for setup, also beside a running serve, and makes it where it is missing.

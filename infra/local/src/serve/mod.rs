@@ -16,6 +16,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -23,10 +24,15 @@ use vesper_adapters::personal::Secret;
 use vesper_adapters::reqwest_transport::ReqwestTransport;
 use vesper_adapters::settings::{Need, Secrets, Settings};
 use vesper_functions::app::Host as _;
+use vesper_functions::chores;
 use vesper_functions::review::session::Sessions;
+use vesper_functions::task::Task;
 
 /// What is running may take so long to end after SIGTERM, in seconds: more than an outbound call.
 const STOP_S: u64 = 25;
+
+/// How often a serve looks whether somebody asks for a backfill.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 ///
@@ -108,7 +114,25 @@ async fn serve(args: &cli::Serve, settings: Settings, secrets: Secrets) -> Resul
         remember_clock(&stack.app, stack.host.now(), &stack.clock_rev).await.map_err(|e| failed("store the clock", &e))?;
     }
     stack.start().await.map_err(|e| failed("start", &e))?;
-    run_server(args, stack).await
+    let asked = tokio::spawn(take_what_is_asked(Arc::clone(&stack)));
+    let outcome = run_server(args, stack).await;
+    asked.abort();
+    outcome
+}
+
+/// A `vesper backfill` beside this process leaves its wish in the table; whoever waits for it is not kept waiting for a heartbeat,
+/// and a clock that stands still has none.
+async fn take_what_is_asked(stack: Arc<Stack>) {
+    let mut ticks = tokio::time::interval(ASKED_EVERY);
+    loop {
+        ticks.tick().await;
+        let asked = stack.app.store.chore(chores::BACKFILL).await.ok().flatten();
+        let is_due = asked.and_then(|c| c.item.next_at).is_some_and(|at| at <= stack.host.now());
+        if is_due {
+            // What is lost here is found by the next tick.
+            let _ = stack.app.queues.send(Task::ChoreV1 { chore: chores::BACKFILL.to_owned() }, 0).await;
+        }
+    }
 }
 
 fn whole_second() -> Timestamp {

@@ -14,8 +14,8 @@ use vesper_adapters::http::SharedTransport;
 use vesper_adapters::personal::DataKey;
 use vesper_adapters::settings::{Secrets, Settings};
 use vesper_functions::app::{App, Host};
-pub use vesper_functions::assemble::stored_go_live;
 use vesper_functions::assemble::{AppParts, assemble};
+pub use vesper_functions::assemble::{go_live_moves, stored_go_live};
 use vesper_functions::bus::LogBus;
 use vesper_functions::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 

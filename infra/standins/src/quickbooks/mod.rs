@@ -391,6 +391,23 @@ impl QuickBooksStandin {
         });
     }
 
+    /// A person gives an entry other lines; debits positive, in minor units. CDC tells of it. Panics when it does not balance.
+    pub fn edit_by_person(&self, id: &str, lines: &[(&str, i64)]) {
+        assert_eq!(lines.iter().map(|(_, amount)| amount).sum::<i64>(), 0, "an entry balances");
+        self.with(|q, d| {
+            let Some(entry) = q.entries.iter_mut().find(|e| e.id == id && !e.deleted) else {
+                panic!("the QuickBooks stand-in has no entry with the id {id}");
+            };
+            let line = |(account, amount_minor): &(&str, i64)| Line {
+                account: (*account).to_owned(),
+                amount_minor: *amount_minor,
+                description: None,
+            };
+            entry.lines = lines.iter().map(line).collect();
+            entry.updated = d.now();
+        });
+    }
+
     /// The journal entries, oldest first.
     #[must_use]
     pub fn entries(&self) -> Vec<JournalEntry> {

@@ -40,6 +40,8 @@ const EQUAL: [&str; 12] = [
     "allow_redisplay",
     "invoice",
 ];
+/// Stripe takes at most so many `types[]` of events.
+const EVENT_TYPES_MAX: usize = 20;
 /// Stripe expands at most so many levels.
 const EXPAND_LEVELS_MAX: usize = 4;
 
@@ -86,6 +88,10 @@ impl Stripe {
         }
         self.by_time(desk, call, &asked, &mut rows)?;
         if kind == "events" {
+            let types = asked.params.iter().filter(|(n, _)| base(n) == "types").count();
+            if types > EVENT_TYPES_MAX || (types > 0 && asked.get("type").is_some()) {
+                return Err(self.refusal(desk, call, 400, "At most 20 types, and not together with type", "types"));
+            }
             Self::only_events(desk, &asked, &mut rows);
         }
         if let Some(intent) = asked.get("payment[payment_intent]") {

@@ -533,6 +533,18 @@ impl StripeStandin {
         self.with(|s, _| s.text(&s.charge_of(payment), "balance_transaction"))
     }
 
+    /// A row of the balance that no event tells of, in minor units of US dollars: `kind` is its type, `category` its
+    /// reporting_category. Answers its id.
+    pub fn balance_row(&self, kind: &'static str, category: &'static str, source: Option<&str>, amount_minor: i64) -> String {
+        let row = Row { kind, category, source, amount: amount_minor, fee: 0, currency: "usd" };
+        self.with(|s, d| s.row(d.now(), &row))
+    }
+
+    /// An object is gone, as if it had never been; nothing is emitted.
+    pub fn forget(&self, id: &str) {
+        self.with(|s, _| s.objects.remove(id));
+    }
+
     /// An object as it is now.
     #[must_use]
     pub fn object(&self, id: &str) -> Option<Value> {

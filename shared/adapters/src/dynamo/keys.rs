@@ -165,6 +165,10 @@ pub(crate) fn meta(name: &str) -> Key {
     key("META".to_owned(), name)
 }
 
+pub(crate) fn chore(name: &str) -> Key {
+    key("CHORE".to_owned(), name)
+}
+
 pub(crate) fn payout_pk(payout: &str) -> String {
     format!("PAYOUT#{payout}")
 }

@@ -6,7 +6,7 @@ use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use vesper_core::audit::AuditRecord;
-use vesper_core::effect::{Effect, EffectState};
+use vesper_core::effect::{Effect, EffectState, Lease};
 use vesper_core::event::{Event, Failure};
 use vesper_core::ids::{ClientId, CustomerId, EhrPaymentId, EmailHash, InvoiceId, PaymentId, SessionId};
 use vesper_core::matching::Watch;
@@ -697,3 +697,34 @@ pub struct Meta {
     pub value: serde_json::Value,
 }
 stored!(Meta, "MetaV1", |m| keys::meta(&m.name));
+
+/// A piece of work that the clock drives: the daily sweep, the nightly proof, a backfill. Its row is due when it is to begin, or to
+/// go on; what it has done so far stands in it, so that a restart goes on from there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredChore {
+    /// Which: `heal`, `proof`, `backfill`.
+    pub name: String,
+    /// When it is to begin or to go on; None when nobody wants it.
+    pub next_at: Option<Timestamp>,
+    /// Who is at work on it.
+    pub lease: Option<Lease>,
+    /// When this run began; None between two runs.
+    pub started_at: Option<Timestamp>,
+    /// When a run last came to its end.
+    pub done_at: Option<Timestamp>,
+    /// How often in a row it was cut short by something that did not answer.
+    pub tries: u32,
+    /// What went wrong last, or what the last run came to. No personal data.
+    pub note: Option<String>,
+    /// How far it is, in its own words.
+    pub state: serde_json::Value,
+}
+impl Stored for StoredChore {
+    const KIND: &'static str = "ChoreV1";
+    fn key(&self) -> Key {
+        keys::chore(&self.name)
+    }
+    fn due(&self) -> Option<Timestamp> {
+        self.next_at
+    }
+}

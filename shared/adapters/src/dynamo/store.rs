@@ -5,9 +5,9 @@ use super::item::{BadItem, Key, Read, Stored, Unit, item_of, row_of, stamp};
 use super::keys;
 use super::model::{
     AUDIT_OPEN, BOOKS_OPEN, CreditLook, DeadLetter, FAILURES, InvoiceClaim, InvoiceHome, InvoiceNumber, Meta, MoneyLeft, OwnLink,
-    PAYOUTS, REVIEWS_OPEN, RecoveryOf, ReviewOf, StoredAllocation, StoredAudit, StoredClient, StoredCustomer, StoredEmail,
-    StoredEvent, StoredFailure, StoredInvoice, StoredMovement, StoredPayment, StoredPayout, StoredPayoutRow, StoredPosting,
-    StoredRecovery, StoredReversal, StoredReview, StoredSeal, WORKLIST, Wanted, newest_first,
+    PAYOUTS, REVIEWS_OPEN, RecoveryOf, ReviewOf, StoredAllocation, StoredAudit, StoredChore, StoredClient, StoredCustomer,
+    StoredEmail, StoredEvent, StoredFailure, StoredInvoice, StoredMovement, StoredPayment, StoredPayout, StoredPayoutRow,
+    StoredPosting, StoredRecovery, StoredReversal, StoredReview, StoredSeal, WORKLIST, Wanted, newest_first,
 };
 use super::row::{Cond, Row};
 use super::table::{StoreError, Table};
@@ -83,6 +83,8 @@ pub enum Due {
     Payout(String),
     /// A client's credit that is to be looked at.
     Credit(ClientId),
+    /// A piece of work that the clock drives.
+    Chore(String),
     /// A row that this release cannot read: it stays as it is, and a person is told.
     Unreadable {
         /// Where it stands.
@@ -103,6 +105,7 @@ fn due_of(row: &Row) -> Result<Option<Due>, BadItem> {
         StoredRecovery::KIND => Due::Recovery(item_of::<StoredRecovery>(row)?.item.recovery.payment().clone()),
         StoredPayout::KIND => Due::Payout(item_of::<StoredPayout>(row)?.item.id),
         CreditLook::KIND => Due::Credit(item_of::<CreditLook>(row)?.item.client),
+        StoredChore::KIND => Due::Chore(item_of::<StoredChore>(row)?.item.name),
         StoredEvent::KIND => Due::Event(Box::new(item_of::<StoredEvent>(row)?.item)),
         _ => return Ok(None),
     }))
@@ -565,6 +568,14 @@ impl Store {
     /// When the store does not answer.
     pub async fn payout(&self, id: &str) -> Result<Option<Read<StoredPayout>>, Failed> {
         self.get(keys::payout(id)).await
+    }
+
+    /// A piece of work that the clock drives.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn chore(&self, name: &str) -> Result<Option<Read<StoredChore>>, Failed> {
+        self.get(keys::chore(name)).await
     }
 
     /// Payouts, newest first; `after` is the place of the last one that was seen, as [`Stored::list`] says it.

@@ -18,7 +18,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::Method;
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use vesper_core::money::Minor;
 
@@ -56,6 +56,30 @@ pub struct FoundTransfer {
     pub id: String,
     /// Its `PrivateNote`, empty if it has none.
     pub note: String,
+}
+
+/// A JournalEntry or Transfer that somebody made, edited or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedEntry {
+    /// Its `Id`; entries and transfers share one count.
+    pub id: String,
+    /// When it changed last, if QuickBooks says so.
+    pub updated: Option<Timestamp>,
+    /// How it is now; None once it is deleted.
+    pub now: Option<EntryNow>,
+}
+
+/// An entry as it stands in the books.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntryNow {
+    /// `DocNumber`; a Transfer has none.
+    pub doc_number: Option<String>,
+    /// `TxnDate`; None when it cannot be read.
+    pub date: Option<Date>,
+    /// Account id and amount, debit positive; empty when they cannot be read as the lines of a posting.
+    pub lines: Vec<(String, Minor)>,
+    /// The posting that its note names (`vesper pst_...`), if it does.
+    pub posting: Option<String>,
 }
 
 /// An account as it is now.
@@ -197,6 +221,19 @@ impl QuickBooksClient {
         Ok(AccountNow { id, name, active, account_type, balance })
     }
 
+    /// The JournalEntries and Transfers that changed since, deleted ones too, at most a thousand of each; at most 30 days back
+    /// (facts/quickbooks.md A2).
+    ///
+    /// # Errors
+    /// As [`Self::find_entry`].
+    pub async fn changes(&self, token: &Secret, since: Timestamp) -> Result<Vec<ChangedEntry>, CallError> {
+        let attempted = "read changes";
+        let query = format!("entities=JournalEntry,Transfer&changedSince={}&", encoded(&whole_seconds(since)));
+        let answer = self.read(token, "cdc", &query, attempted).await?;
+        let changed = wire::changes(&answer.body).ok_or_else(|| Call::Read.unreadable(attempted, &answer, "no changes"))?;
+        Ok(changed.into_iter().map(changed_entry).collect())
+    }
+
     async fn create(
         &self,
         token: &Secret,
@@ -228,6 +265,32 @@ impl QuickBooksClient {
         call.check(attempted, &answer)?;
         Ok(answer)
     }
+}
+
+/// A moment as CDC takes it.
+fn whole_seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn changed_entry(changed: wire::Changed) -> ChangedEntry {
+    let named = |note: Option<&str>| note.and_then(|n| n.strip_prefix("vesper ")).map(|id| id.trim().to_owned());
+    let now = match changed.now {
+        wire::ChangedNow::Deleted => None,
+        wire::ChangedNow::Unlike => Some(EntryNow::default()),
+        wire::ChangedNow::Entry(e) => Some(EntryNow {
+            lines: e.lines().unwrap_or_default(),
+            posting: named(e.private_note.as_deref()),
+            date: Some(e.txn_date),
+            doc_number: e.doc_number,
+        }),
+        wire::ChangedNow::Transfer(t) => Some(EntryNow {
+            lines: t.lines(),
+            posting: named(t.private_note.as_deref()),
+            date: Some(t.txn_date),
+            doc_number: None,
+        }),
+    };
+    ChangedEntry { id: changed.id, updated: changed.updated, now }
 }
 
 fn headers(token: &Secret) -> Vec<(String, String)> {
@@ -525,6 +588,44 @@ mod tests {
         assert_eq!(now(without.book_close_date(&token())), Ok(None));
         let (broken, _) = client(Ok((200, r#"{"Preferences":{}}"#.into())));
         assert_eq!(now(broken.book_close_date(&token())).unwrap_err().class, Class::Bug);
+    }
+
+    #[test]
+    fn changes_tell_what_is_edited_and_what_is_gone() {
+        let entry = |id: &str, note: &str, amount: &str| {
+            let line = |side: &str, account: &str| {
+                format!(
+                    r#"{{"Amount":{amount},"JournalEntryLineDetail":{{"PostingType":"{side}","AccountRef":{{"value":"{account}"}}}}}}"#
+                )
+            };
+            let lines = [line("Debit", "91"), line("Credit", "80")].join(",");
+            format!(
+                r#"{{"Id":"{id}","DocNumber":"VS-1","TxnDate":"2026-11-20","PrivateNote":"{note}","Line":[{lines}],"MetaData":{{"LastUpdatedTime":"2026-11-20T19:00:00-08:00"}}}}"#
+            )
+        };
+        let transfer =
+            r#"{"Id":"3","TxnDate":"2026-11-22","Amount":5.00,"FromAccountRef":{"value":"91"},"ToAccountRef":{"value":"35"}}"#;
+        let deleted = r#"{"Id":"2","domain":"QBO","status":"Deleted"}"#;
+        let body = format!(
+            r#"{{"CDCResponse":[{{"QueryResponse":[{{"JournalEntry":[{},{deleted},{}],"startPosition":1}},{{}},{{"Transfer":[{transfer}]}}]}}]}}"#,
+            entry("1", "vesper pst_1", "42.00"),
+            entry("4", "mine", "0.001"),
+        );
+        let (client, script) = client(Ok((200, body)));
+        let since = "2026-11-19T10:00:00.5Z".parse().unwrap();
+        let changes = now(client.changes(&token(), since)).unwrap();
+        let told: Vec<_> = changes.iter().map(|c| (c.id.as_str(), c.now.as_ref().map(|n| n.lines.len()))).collect();
+        assert_eq!(told, [("1", Some(2)), ("2", None), ("4", Some(0)), ("3", Some(2))]);
+        let first = changes[0].now.as_ref().unwrap();
+        assert_eq!((first.posting.as_deref(), first.doc_number.as_deref()), (Some("pst_1"), Some("VS-1")));
+        assert_eq!(changes[0].updated, Some("2026-11-21T03:00:00Z".parse().unwrap()));
+        assert_eq!(changes[3].now.as_ref().unwrap().lines, [("35".to_owned(), minor(500)), ("91".to_owned(), minor(-500))]);
+        let url = "https://books.example/v3/company/1234567890/cdc?entities=JournalEntry,Transfer&changedSince=2026%2D11%2D19T10%3A00%3A00Z&minorversion=75";
+        assert_eq!(script.sent.lock().unwrap()[0].url, url);
+        let (empty, _) = self::client(Ok((200, r#"{"CDCResponse":[{"QueryResponse":[{},{}]}]}"#.into())));
+        assert_eq!(now(empty.changes(&token(), since)), Ok(vec![]));
+        let (other, _) = self::client(Ok((200, "{}".into())));
+        assert_eq!(now(other.changes(&token(), since)).unwrap_err().class, Class::Bug);
     }
 
     #[test]

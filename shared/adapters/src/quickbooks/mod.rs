@@ -11,7 +11,9 @@ pub mod oauth;
 pub mod pacing;
 mod wire;
 
-pub use client::{AccountListed, AccountNow, Booked, Company, FoundEntry, FoundTransfer, QuickBooksClient};
+pub use client::{
+    AccountListed, AccountNow, Booked, ChangedEntry, Company, EntryNow, FoundEntry, FoundTransfer, QuickBooksClient,
+};
 
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};

@@ -127,6 +127,7 @@ pub(super) struct EntryIn {
     pub(super) id: String,
     pub(super) doc_number: Option<String>,
     pub(super) txn_date: Date,
+    pub(super) private_note: Option<String>,
     line: Vec<LineIn>,
 }
 
@@ -195,6 +196,12 @@ pub(super) struct TransferIn {
 }
 
 impl TransferIn {
+    /// The two lines that it is in the books, debit positive.
+    pub(super) fn lines(&self) -> Vec<(String, Minor)> {
+        let (from, to) = (self.from_account_ref.value.clone(), self.to_account_ref.value.clone());
+        vec![(to, self.amount.0), (from, self.amount.0.negated())]
+    }
+
     /// Whether it moves this amount between these accounts.
     pub(super) fn moves(&self, amount: Minor, from: &str, to: &str) -> bool {
         self.amount.0 == amount && self.from_account_ref.value == from && self.to_account_ref.value == to
@@ -242,6 +249,88 @@ pub(super) struct Rows {
 /// The rows of a query answer; None when it is not one.
 pub(super) fn rows(body: &[u8]) -> Option<Rows> {
     serde_json::from_slice(body).ok().map(|a: QueryAnswer| a.query_response)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChangesAnswer {
+    #[serde(rename = "CDCResponse")]
+    parts: Vec<ChangesPart>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChangesPart {
+    #[serde(default)]
+    query_response: Vec<ChangedLists>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChangedLists {
+    #[serde(default)]
+    journal_entry: Vec<Box<RawValue>>,
+    #[serde(default)]
+    transfer: Vec<Box<RawValue>>,
+}
+
+/// What CDC says of any changed object.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChangedIn {
+    id: String,
+    #[serde(rename = "status")]
+    status: Option<String>,
+    meta_data: Option<MetaIn>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetaIn {
+    last_updated_time: Option<jiff::Timestamp>,
+}
+
+/// One object that changed, as CDC tells it.
+pub(super) struct Changed {
+    pub(super) id: String,
+    pub(super) updated: Option<jiff::Timestamp>,
+    pub(super) now: ChangedNow,
+}
+
+/// How it is now.
+pub(super) enum ChangedNow {
+    Deleted,
+    Entry(EntryIn),
+    Transfer(TransferIn),
+    /// What stands there cannot be read: a person made something that no posting of ours is.
+    Unlike,
+}
+
+fn changed(raw: &RawValue, is_entry: bool) -> Option<Changed> {
+    let about: ChangedIn = serde_json::from_str(raw.get()).ok()?;
+    let now = if about.status.as_deref() == Some("Deleted") {
+        ChangedNow::Deleted
+    } else if is_entry {
+        serde_json::from_str(raw.get()).map_or(ChangedNow::Unlike, ChangedNow::Entry)
+    } else {
+        serde_json::from_str(raw.get()).map_or(ChangedNow::Unlike, ChangedNow::Transfer)
+    };
+    Some(Changed { id: about.id, updated: about.meta_data.and_then(|m| m.last_updated_time), now })
+}
+
+/// The JournalEntries and Transfers of a CDC answer; None when it is not one.
+pub(super) fn changes(body: &[u8]) -> Option<Vec<Changed>> {
+    let answer: ChangesAnswer = serde_json::from_slice(body).ok()?;
+    let mut out = Vec::new();
+    for lists in answer.parts.iter().flat_map(|p| &p.query_response) {
+        for raw in &lists.journal_entry {
+            out.push(changed(raw, true)?);
+        }
+        for raw in &lists.transfer {
+            out.push(changed(raw, false)?);
+        }
+    }
+    Some(out)
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@
 //! whoever holds the effect decides when to try again.
 
 mod endpoints;
+mod healing;
 mod payouts;
 mod rights;
 
@@ -22,6 +23,7 @@ use vesper_core::event::{Failure, Refund};
 use vesper_core::ids::{ChargeId, CustomerId, PaymentId};
 
 pub use endpoints::{EndpointChange, NewEndpoint, WebhookEndpoint};
+pub use healing::{EVENT_TYPES, ListPage, Place};
 pub use payouts::PayoutRowsPage;
 pub use rights::{Balance, FailedTry, RIGHTS, Right};
 

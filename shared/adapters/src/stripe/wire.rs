@@ -6,6 +6,7 @@
 
 pub(super) mod answers;
 pub(super) mod endpoints;
+pub(super) mod healing;
 pub(super) mod payouts;
 mod types;
 
@@ -84,7 +85,11 @@ pub enum BadBody {
 /// # Errors
 /// [`BadBody`] when it is no event; an event whose object cannot be read is [`What::Unreadable`], not an error.
 pub fn project(body: &[u8], p: &Projection) -> Result<Incoming, BadBody> {
-    let top = std::str::from_utf8(body).ok().and_then(Obj::parse).ok_or(BadBody::NotAnObject)?;
+    projected(&std::str::from_utf8(body).ok().and_then(Obj::parse).ok_or(BadBody::NotAnObject)?, p)
+}
+
+/// The same of an event that was read already: one of a list.
+fn projected(top: &Obj<'_>, p: &Projection) -> Result<Incoming, BadBody> {
     let id = top.text("id").and_then(|id| EventId::try_from(id).ok()).ok_or(BadBody::NoId)?;
     let event_type = top.text("type").ok_or(BadBody::NoType)?;
     let (what, object) = if top.text("object").as_deref() == Some("v2.core.event") {
@@ -93,7 +98,7 @@ pub fn project(body: &[u8], p: &Projection) -> Result<Incoming, BadBody> {
     } else {
         let data = top.object("data").ok_or(BadBody::NoObject)?;
         // An object that does not say when it was made counts as made when its event was.
-        let object = data.object("object").ok_or(BadBody::NoObject)?.with_missing("created", &top);
+        let object = data.object("object").ok_or(BadBody::NoObject)?.with_missing("created", top);
         (what(&event_type, &object, data.object("previous_attributes").as_ref(), p), object)
     };
     let created = top.time("created");
@@ -295,9 +300,12 @@ fn refund(refund: &Obj<'_>, p: &Projection) -> Result<Refund, Problem> {
 /// What was taken and given back stands in the dispute's balance transactions, in their (the settlement) currency.
 fn dispute(dispute: &Obj<'_>) -> Result<Dispute, Problem> {
     let charge: Option<ChargeId> = dispute.id_if_any("charge")?;
+    let created = dispute.time("created")?;
     let (mut withdrawn, mut reinstated, mut settled_in) = (Minor::ZERO, Minor::ZERO, None);
+    let mut moved = Vec::new();
     for row in dispute.objects_if_any("balance_transactions")?.unwrap_or_default() {
         let amount = row.signed_amount("amount")?;
+        moved.push((if row.given("created") { row.time("created")? } else { created }, amount));
         if amount < Minor::ZERO {
             withdrawn = withdrawn.plus(amount.negated());
         } else {
@@ -318,7 +326,8 @@ fn dispute(dispute: &Obj<'_>) -> Result<Dispute, Problem> {
         reinstated,
         currency: settled_in.map_or_else(|| dispute.currency("currency"), Ok)?,
         status: dispute.word("status").unwrap_or_else(|| word("")),
-        created: dispute.time("created")?,
+        created,
+        moved,
     })
 }
 

@@ -90,6 +90,7 @@ pub fn dispute(withdrawn: i64, reinstated: i64, status: &str) -> Movement {
         currency: Currency::USD,
         status: status.to_owned(),
         created: jiff::Timestamp::UNIX_EPOCH,
+        moved: Vec::new(),
     })
 }
 

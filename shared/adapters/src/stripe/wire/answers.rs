@@ -161,12 +161,15 @@ pub(in crate::stripe) fn confirmed(body: &[u8], payment: &PaymentId) -> Result<S
 }
 
 pub(in crate::stripe) fn charge(body: &[u8], p: &Projection) -> Result<ChargeNow, Problem> {
-    let charge = object(body)?;
+    charge_of(&object(body)?, p)
+}
+
+pub(super) fn charge_of(charge: &Obj<'_>, p: &Projection) -> Result<ChargeNow, Problem> {
     Ok(ChargeNow {
         charge: charge.id("id")?,
         payment_intent: charge.id_if_any("payment_intent")?,
-        status: status(&charge)?,
-        success: charge_arrived(&charge).then(|| success_from_charge(&charge, p)).transpose()?,
+        status: status(charge)?,
+        success: charge_arrived(charge).then(|| success_from_charge(charge, p)).transpose()?,
         disputed: charge.flag("disputed").unwrap_or(false),
         blocked: charge.object("outcome").and_then(|o| o.word("type")).as_deref() == Some("blocked"),
     })

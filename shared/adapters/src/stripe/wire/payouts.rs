@@ -45,7 +45,7 @@ pub(in crate::stripe) fn rows(body: &[u8], payout: &str) -> Result<Page<PayoutRo
     page(body, |item| row(item, payout))
 }
 
-fn row(row: &Obj<'_>, payout: &str) -> Result<PayoutRow, Problem> {
+pub(super) fn row(row: &Obj<'_>, payout: &str) -> Result<PayoutRow, Problem> {
     let amount = row.signed_amount("amount")?;
     Ok(PayoutRow {
         id: row.id::<AnyId>("id")?.0,

@@ -140,6 +140,7 @@ impl Stripe {
             currency: Currency::USD,
             status: "needs_response".to_owned(),
             created: now,
+            moved: Vec::new(),
         };
         let mut dispute = self.disputes.get(&id).cloned().unwrap_or_else(fresh);
         let out = dispute.withdrawn.minus(dispute.reinstated);
