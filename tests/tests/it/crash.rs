@@ -27,8 +27,10 @@ enum Flow {
     Refund,
     /// A refund fails and its money comes back.
     RefundFails,
-    /// A payment is disputed, and the dispute is won.
+    /// A payment is disputed.
     Dispute,
+    /// The dispute is won. (Told before the withdrawal, the two cancel each other: another end, so they are not swept together.)
+    DisputeWon,
     /// A payout of two payments and a refund ties out: fees, Transfer. One of the payments was never told.
     Payout,
     /// A payout that was tied out comes back.
@@ -86,12 +88,12 @@ async fn world(flow: Flow) -> (Bundle, Begin) {
             b.standins.stripe.refund(&payment, Some(1000), Value::Null, "succeeded");
             Begin::Deliver
         }
-        Flow::RefundFails | Flow::Dispute | Flow::Payout | Flow::PayoutFails => {
+        Flow::RefundFails | Flow::Dispute | Flow::DisputeWon | Flow::Payout | Flow::PayoutFails => {
             b.bill(&client, 4200);
             b.sync().await;
             let payment = b.pay(&NewPayment::of(&customer, 4200));
             rest(&b).await;
-            if matches!(flow, Flow::RefundFails | Flow::Dispute) {
+            if matches!(flow, Flow::RefundFails | Flow::Dispute | Flow::DisputeWon) {
                 comes_back(&b, flow, &payment).await;
             } else {
                 paid_out(&b, flow, &payment, &customer).await;
@@ -119,13 +121,16 @@ async fn world(flow: Flow) -> (Bundle, Begin) {
 }
 
 async fn comes_back(b: &Bundle, flow: Flow, payment: &str) {
-    if matches!(flow, Flow::Dispute) {
-        let dispute = b.standins.stripe.dispute(payment);
-        b.standins.stripe.close_dispute(&dispute, true);
-    } else {
+    if matches!(flow, Flow::RefundFails) {
         let refund = b.standins.stripe.refund(payment, Some(1000), Value::Null, "succeeded");
         rest(b).await;
         b.standins.stripe.refund_becomes(&refund, "failed");
+        return;
+    }
+    let dispute = b.standins.stripe.dispute(payment);
+    if matches!(flow, Flow::DisputeWon) {
+        rest(b).await;
+        b.standins.stripe.close_dispute(&dispute, true);
     }
 }
 
@@ -336,7 +341,8 @@ sweeps!(
     import_of_records => ImportRecords,
     a_refund => Refund,
     a_refund_that_fails => RefundFails,
-    a_dispute_that_is_won => Dispute,
+    a_dispute => Dispute,
+    a_dispute_that_is_won => DisputeWon,
     a_payout => Payout,
     a_payout_that_comes_back => PayoutFails,
     client_credit => Credit,
