@@ -22,7 +22,7 @@ use vesper_core::review::{Answer, Question, Reason, Status};
 /// What already stands on that invoice stays. `version` is the revision of the payment's row that was shown.
 ///
 /// # Errors
-/// Like [`answer`].
+/// Like [`super::answer`].
 pub async fn move_allocations(app: &App, who: &str, payment: &PaymentId, version: u64, to: &str) -> Result<Answered, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         match try_move(app, who, payment, version, to).await {
@@ -37,7 +37,7 @@ pub async fn move_allocations(app: &App, who: &str, payment: &PaymentId, version
 /// Takes back all that is allocated or credited: the money is unidentified again and a person is asked (`no_invoice`).
 ///
 /// # Errors
-/// Like [`answer`].
+/// Like [`super::answer`].
 pub async fn take_back(app: &App, who: &str, payment: &PaymentId, version: u64) -> Result<Answered, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         match try_take_back(app, who, payment, version).await {
