@@ -196,3 +196,14 @@ fn what_a_dispute_has_taken_is_known_to_the_cent_while_it_comes_back_in_parts() 
     assert_eq!((taken(&life), &life.movements[0].taken), ((vec![], 0), &None));
     assert_eq!(life.payment.unapplied, minor(6000));
 }
+
+#[test]
+fn what_had_left_before_a_moment_is_less_what_had_come_back_by_then() {
+    let at = |second| jiff::Timestamp::from_second(second).unwrap();
+    let mut moved = dispute(1000, 400, "needs_response");
+    moved.moved = vec![(at(100), minor(-1000)), (at(200), minor(400))];
+    for (moment, out) in [(99, 0), (100, 0), (101, 1000), (200, 1000), (201, 600)] {
+        assert_eq!(moved.out_before(at(moment)), minor(out), "before second {moment}");
+    }
+    assert_eq!(dispute(1000, 0, "needs_response").out_before(at(300)), minor(0), "nothing is known to have moved");
+}
