@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::client::{
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -121,6 +121,8 @@ struct State {
     scripts: Vec<Script>,
     /// By operation and partition: how many calls, and how many of the last ones were struck.
     partitions: BTreeMap<(String, String), (u64, u32)>,
+    /// Tokens of transactions that were applied without an answer: their repeats succeed, and never conflict.
+    applied: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -221,8 +223,15 @@ impl Faults {
     async fn answer(&self, inner: &SharedHttpConnector, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let operation = operation_of(&request).to_owned();
         let partition = partition_of(body_of(&request)?);
-        match self.strike(&operation, &partition) {
+        let token = token_of(body_of(&request)?);
+        let fault = self.strike(&operation, &partition);
+        if matches!(fault, Some(Fault::LostAnswer | Fault::ServerErrorAfter)) {
+            self.state().applied.extend(token.clone());
+        }
+        let is_repeat = token.is_some_and(|token| self.state().applied.contains(&token));
+        match fault {
             None => self.apply(inner, &operation, request).await,
+            Some(Fault::TransactionConflict) if is_repeat => self.apply(inner, &operation, request).await,
             Some(Fault::Throttled) => {
                 let (status, body) = refuse(THROTTLED, "scripted");
                 response(status, body)
@@ -349,6 +358,12 @@ fn partition_of(body: &[u8]) -> String {
     let mut found = String::new();
     collect(&serde_json::from_slice(body).unwrap_or_default(), &mut found);
     found
+}
+
+/// What makes repeats of a transaction one: its ClientRequestToken.
+fn token_of(body: &[u8]) -> Option<String> {
+    let request: Value = serde_json::from_slice(body).ok()?;
+    Some(request.get("ClientRequestToken")?.as_str()?.to_owned())
 }
 
 fn names_an_index(body: &[u8]) -> bool {

@@ -427,6 +427,15 @@ async fn a_write_in_doubt_is_never_called_a_conflict_or_throttled() {
 }
 
 #[tokio::test]
+async fn the_repeat_of_an_applied_transaction_succeeds_and_never_conflicts() {
+    let (faults, table) = with_faults(2).await;
+    faults.script(Target::Writes, When::Call(1), Fault::LostAnswer);
+    faults.script(Target::Writes, When::Call(2), Fault::TransactionConflict);
+    table.transact(vec![Op::Put { row: row("A#1", "x", ""), cond: Cond::Absent }]).await.unwrap();
+    assert_eq!(table.get("A#1", "x").await.unwrap().unwrap().rev, 1, "once");
+}
+
+#[tokio::test]
 async fn unprocessed_keys_are_asked_for_again_until_there_is_no_progress() {
     let (faults, table) = with_faults(1).await;
     for n in 0..9 {
