@@ -342,6 +342,16 @@ impl<'a> Changes<'a> {
     }
 }
 
+/// The salt that tells the next question apart from earlier ones of the same subject and reason: how many there were. One that is
+/// still open is found again under its own number.
+pub(crate) async fn next_salt(app: &App, subject: &str, reason: Reason) -> Result<String, Unfinished> {
+    let all = app.store.reviews_about(subject).await?;
+    let mut same = all.iter().map(|r| &r.item.review).filter(|r| r.question.reason == reason);
+    let count = same.clone().count();
+    let open = same.any(|r| r.status == Status::Open);
+    Ok(if open { count.saturating_sub(1) } else { count }.to_string())
+}
+
 /// A question to be stored.
 pub struct Ask<'q> {
     /// What it is about.

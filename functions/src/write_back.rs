@@ -4,8 +4,11 @@
 //!
 //! Must not: decide, or write anything on the payer portion.
 
+#[cfg(test)]
+mod tests;
+
 use crate::app::{App, Held};
-use crate::changes::{Ask, Changes};
+use crate::changes::{Ask, Changes, next_salt};
 use crate::failure::Unfinished;
 use crate::task::Task;
 use crate::{dead_letters, pause, worklist};
@@ -341,7 +344,9 @@ async fn after_failure<T: Writes>(app: &App, read: Read<T>, died: bool, refused:
         None => (Reason::DeadLetter, vec![Answer::Retry], "the EHR could not be reached for 24 hours".to_owned()),
     };
     let payment = vesper_core::ids::PaymentId::parse(&effect.subject).ok();
-    let (subject, salt) = (effect.id.to_string(), format!("{}", effect.tries));
+    let subject = effect.id.to_string();
+    // Not the number of calls: an effect may die again without one in between.
+    let salt = next_salt(app, &subject, reason).await?;
     let about = serde_json::to_string(&RowRef::of(&read.item)).ok();
     let mut changes = Changes::new(app, app.now());
     let question = Question::new(reason, answers, why);

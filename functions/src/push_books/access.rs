@@ -4,9 +4,9 @@
 //! Must not: use a token pair before it is stored, or show one.
 
 use super::HELD_S;
-use super::outcome::{salt, send};
+use super::outcome::send;
 use crate::app::{App, Held, QuickBooks};
-use crate::changes::{Ask, Changes};
+use crate::changes::{Ask, Changes, next_salt};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use jiff::{SignedDuration, Timestamp};
 use vesper_adapters::dynamo::item::Read;
@@ -218,7 +218,7 @@ pub(super) async fn tell(app: &App, changes: &mut Changes<'_>, row: &RowRef, pos
     let evidence = "QuickBooks no longer accepts our refresh token: connect again and set QUICKBOOKS_REFRESH_TOKEN";
     let question = Question::new(Reason::BooksReconnect, vec![Answer::Retry], evidence);
     let subject = posting.posting.id.as_str();
-    let salt = salt(app, subject, Reason::BooksReconnect).await?;
+    let salt = next_salt(app, subject, Reason::BooksReconnect).await?;
     let about = serde_json::to_string(row).ok();
     let id = changes.ask(Ask { subject, payment: None, question, salt: &salt, about }).await?;
     changes.unit.put_sealed(&told_row(Some(&id)), rev, None);

@@ -6,7 +6,7 @@ use super::HELD_S;
 use super::access::{self, DISCONNECTED};
 use super::books::{Booked, Stop, Work};
 use crate::app::App;
-use crate::changes::{Ask, Changes};
+use crate::changes::{Ask, Changes, next_salt};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
 use vesper_adapters::dynamo::store::RowRef;
@@ -16,16 +16,6 @@ use vesper_core::review::{Answer, Question, Reason, Status};
 /// Wakes a posting in so many seconds.
 pub(super) async fn send(app: &App, row: &RowRef, delay_s: u32) -> Result<(), Unfinished> {
     Ok(app.queues.send(Task::BooksV1 { row: row.clone() }, delay_s).await?)
-}
-
-/// Tells this review apart from earlier ones of the same subject and reason: how many there were. One that is still open is
-/// found again under its own number.
-pub(super) async fn salt(app: &App, subject: &str, reason: Reason) -> Result<String, Unfinished> {
-    let all = app.store.reviews_about(subject).await?;
-    let mut same = all.iter().map(|r| &r.item.review).filter(|r| r.question.reason == reason);
-    let count = same.clone().count();
-    let open = same.any(|r| r.status == Status::Open);
-    Ok(if open { count.saturating_sub(1) } else { count }.to_string())
 }
 
 impl Work<'_> {
@@ -128,7 +118,7 @@ impl Work<'_> {
         changes.unit.update(&self.read);
         changes.audit("gave_up", &self.read.item.posting.subject, &format!("{} {reason}", self.read.item.posting.id));
         let question = Question::new(reason, vec![Answer::Retry], evidence);
-        let salt = salt(app, subject, reason).await?;
+        let salt = next_salt(app, subject, reason).await?;
         let about = serde_json::to_string(&self.row).ok();
         changes.ask(Ask { subject, payment: None, question, salt: &salt, about }).await?;
         changes.commit().await
