@@ -25,8 +25,8 @@ use vesper_core::money::Minor;
 use vesper_core::records::EhrPayment;
 use vesper_core::review::{Answer, Question, Reason};
 
-/// A reversal waits at least so long for the payment it reverses, in seconds.
-const WAIT_FOR_PAYMENT_S: i64 = 5;
+/// A reversal waits at least so long for what comes before it, in seconds.
+const WAIT_S: i64 = 5;
 
 /// A row that carries a write-back effect.
 trait Writes: Stored {
@@ -200,29 +200,33 @@ async fn reverse(app: &App, mut read: Read<StoredReversal>) -> Result<(), Unfini
     }
     let effect = allocation.item.effect.as_ref();
     if allocation.item.ehr_payment.is_none() && effect.is_some_and(Effect::is_waiting) {
-        // Longer each time: the payment may wait for hours.
-        let waited_s = app.now().duration_since(read.item.effect.since).as_secs();
-        let wait_s = waited_s.clamp(WAIT_FOR_PAYMENT_S, BACKOFF_MAX_S);
-        read.item.effect.put_off(app.now(), wait_s, "the payment it takes back is not written yet");
-        return later(app, read).await;
+        return wait(app, read, "the payment it takes back is not written yet").await;
     }
     let Some(bridge) = &app.ehr.bridge else { return worklist::hand_over_reversal(app, read, ask_first).await };
+    let others = others(app, &read.item).await?;
+    if others.first {
+        return wait(app, read, "an earlier reversal of the same payment is not done yet").await;
+    }
     let written = match written_id(app, bridge, &allocation.item).await {
         Ok(Some(id)) => id,
         Ok(None) => return reversed(app, read, "the payment was never written").await,
         Err(e) => return could_not_ask(app, read, &e).await,
     };
-    if ask_first {
-        match bridge.payment_by_reference(&allocation.item.allocation.reference, app.host.real_unix_s()).await {
-            Ok(Some(found)) if found.reversed >= earlier(app, &read.item).await?.plus(read.item.amount) => {
-                return reversed(app, read, "found reversed").await;
-            }
-            Ok(_) => {
-                if !may_call_again(app, bridge, &mut read).await? {
-                    return later(app, read).await;
-                }
-            }
+    // A sum does not tell whose reversal it holds. Where a key protects, the same call says it.
+    if ask_first && !is_idempotent(app, bridge).await {
+        let found = match bridge.payment_by_reference(&allocation.item.allocation.reference, app.host.real_unix_s()).await {
+            Ok(found) => found.map_or(Minor::ZERO, |p| p.reversed),
             Err(e) => return could_not_ask(app, read, &e).await,
+        };
+        match others.is_in(found, read.item.amount) {
+            Some(true) => return reversed(app, read, "found reversed").await,
+            Some(false) if read.item.effect.not_found(app.now(), false) => {}
+            Some(false) => return later(app, read).await,
+            None => {
+                let problem = "another reversal of the same payment is in doubt, too: nobody can say which of them the EHR has";
+                let died = read.item.effect.fail_to_ask(app.now(), None, problem);
+                return after_failure(app, read, died, None).await;
+            }
         }
     }
     match bridge.capabilities_lately(app.now().as_second(), app.host.real_unix_s()).await {
@@ -250,6 +254,13 @@ async fn reverse(app: &App, mut read: Read<StoredReversal>) -> Result<(), Unfini
     }
 }
 
+/// What comes before it is not done: longer each time, for it may take hours.
+async fn wait(app: &App, mut read: Read<StoredReversal>, why: &str) -> Result<(), Unfinished> {
+    let waited_s = app.now().duration_since(read.item.effect.since).as_secs();
+    read.item.effect.put_off(app.now(), waited_s.clamp(WAIT_S, BACKOFF_MAX_S), why);
+    later(app, read).await
+}
+
 /// The EHR's id of what was written; of a write-back that died in doubt, by its reference.
 async fn written_id(app: &App, bridge: &BridgeClient, row: &StoredAllocation) -> Result<Option<EhrPaymentId>, CallError> {
     if row.ehr_payment.is_some() {
@@ -259,11 +270,38 @@ async fn written_id(app: &App, bridge: &BridgeClient, row: &StoredAllocation) ->
     Ok(found.map(|p| p.id))
 }
 
-/// What the other reversals of the same allocation have already taken back in the EHR.
-async fn earlier(app: &App, row: &StoredReversal) -> Result<Minor, Unfinished> {
+/// The other reversals of the same allocation.
+struct Others {
+    /// An earlier one is on its way: it comes first, or nobody could tell afterwards which of the two the EHR has.
+    first: bool,
+    /// What those that are done took back.
+    done: Minor,
+    /// What the EHR may have taken back besides: whose outcome is unknown, or what a person does.
+    doubtful: Minor,
+}
+
+impl Others {
+    /// Whether this amount, too, is in what the EHR has reversed; None when that cannot be told.
+    fn is_in(&self, found: Minor, amount: Minor) -> Option<bool> {
+        let least = self.done.plus(amount);
+        if found < least {
+            return Some(false);
+        }
+        (found >= least.plus(self.doubtful)).then_some(true)
+    }
+}
+
+async fn others(app: &App, row: &StoredReversal) -> Result<Others, Unfinished> {
     let all = app.store.reversals(&row.client, &row.payment).await?;
-    let done = all.iter().map(|r| &r.item).filter(|r| r.n == row.n && r.reversal != row.reversal);
-    Ok(Minor::sum(done.filter(|r| r.effect.state == EffectState::Done).map(|r| r.amount)))
+    let others: Vec<&StoredReversal> =
+        all.iter().map(|r| &r.item).filter(|r| r.n == row.n && r.reversal != row.reversal).collect();
+    let sum = |which: &dyn Fn(&StoredReversal) -> bool| Minor::sum(others.iter().filter(|r| which(r)).map(|r| r.amount));
+    let is_done = |r: &StoredReversal| r.effect.state == EffectState::Done;
+    Ok(Others {
+        first: others.iter().any(|r| r.reversal < row.reversal && !r.worklist && r.effect.is_waiting()),
+        done: sum(&is_done),
+        doubtful: sum(&|r| !is_done(r) && (r.worklist || r.effect.unknown_since.is_some())),
+    })
 }
 
 async fn reversed(app: &App, mut read: Read<StoredReversal>, how: &str) -> Result<(), Unfinished> {
@@ -282,12 +320,14 @@ async fn reversed(app: &App, mut read: Read<StoredReversal>, how: &str) -> Resul
 
 /// The call was not found: with idempotent writes it is repeated at once under its key, else only after both looks.
 async fn may_call_again<T: Writes>(app: &App, bridge: &BridgeClient, read: &mut Read<T>) -> Result<bool, Unfinished> {
-    let idempotent = match bridge.capabilities(app.host.real_unix_s()).await {
-        Ok(can) => can.idempotent_writes,
-        Err(_) => false,
-    };
+    let idempotent = is_idempotent(app, bridge).await;
     let now = app.now();
     Ok(read.item.effect_mut().is_some_and(|effect| effect.not_found(now, idempotent)))
+}
+
+/// Whether a key protects a write that is repeated; not when the bridge cannot say so now.
+async fn is_idempotent(app: &App, bridge: &BridgeClient) -> bool {
+    bridge.capabilities(app.host.real_unix_s()).await.is_ok_and(|can| can.idempotent_writes)
 }
 
 /// Saves the row, and wakes it when it is due soon; what is due later is found by `due`.
@@ -341,7 +381,10 @@ async fn after_failure<T: Writes>(app: &App, read: Read<T>, died: bool, refused:
             let answers = vec![Answer::Retry, Answer::Undo];
             (Reason::WriteBackRefused, answers, format!("the EHR refuses it for good: {detail}"))
         }
-        None => (Reason::DeadLetter, vec![Answer::Retry], "the EHR could not be reached for 24 hours".to_owned()),
+        None => {
+            let last = effect.problem.as_deref().unwrap_or_default();
+            (Reason::DeadLetter, vec![Answer::Retry], format!("it was tried for 24 hours. The last problem: {last}"))
+        }
     };
     let payment = vesper_core::ids::PaymentId::parse(&effect.subject).ok();
     let subject = effect.id.to_string();

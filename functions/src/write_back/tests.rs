@@ -12,6 +12,7 @@ use vesper_core::money::Currency;
 use vesper_core::records::Category;
 use vesper_core::review::{Review, Status};
 use vesper_core::world::Allocation;
+use vesper_standins::ehr::Capabilities;
 use vesper_standins::{EhrStandin, Fault, FaultKind};
 
 fn minor(v: i64) -> Minor {
@@ -72,6 +73,33 @@ impl Practice {
             worklist: false,
         };
         app.store.save(&mut Read { item, rev: 0, sealed: None }).await.unwrap();
+    }
+
+    /// 100.00 were written, and a refund takes back this much: the how-many-eth reversal. Its place.
+    async fn take_back(&self, reversal: u32, amount: i64) -> RowRef {
+        let app = &self.bench.app;
+        let item = StoredReversal {
+            payment: PaymentId::parse("pi_1").unwrap(),
+            n: 1,
+            reversal,
+            invoice: InvoiceId::parse("inv_1").unwrap(),
+            client: ClientId::parse("c_1").unwrap(),
+            amount: minor(amount),
+            currency: Currency::USD,
+            reason: BackReason::Refund,
+            posted_on: "2026-11-21".parse().unwrap(),
+            reference: format!("ref-1-r{reversal}"),
+            effect: self.effect(&format!("eff_1_r{reversal}")),
+            worklist: false,
+        };
+        let row = RowRef::of(&item);
+        app.store.save(&mut Read { item, rev: 0, sealed: None }).await.unwrap();
+        row
+    }
+
+    /// What the EHR has reversed of the payment.
+    fn reversed(&self) -> i64 {
+        10_000 - self.ehr.net_by_invoice()["inv_1"]
     }
 
     /// The place of the allocation's row.
@@ -144,4 +172,41 @@ async fn what_is_refused_again_at_once_is_asked_again() {
         assert_eq!(p.asked("eff_1").await.len(), refusals);
         p.answer_open("eff_1", Chosen::Offered(Answer::Retry)).await;
     }
+}
+
+fn capabilities(idempotent_writes: bool) -> Capabilities {
+    Capabilities { idempotent_writes, writes_payments: true, reverses_payments: true }
+}
+
+const REVERSE: &str = "POST /v1/payments/*/reversals";
+
+#[tokio::test]
+async fn of_two_reversals_in_doubt_neither_is_taken_for_the_other() {
+    for idempotent in [true, false] {
+        let p = Practice::new().await;
+        p.ehr.set_capabilities(capabilities(idempotent));
+        assert_eq!(p.to_its_end(&p.allocated().await).await, EffectState::Done);
+        let (first, second) = (p.take_back(1, 3000).await, p.take_back(2, 3000).await);
+        p.ehr.fault(Fault::new(REVERSE, FaultKind::Lost));
+        p.write(&first).await;
+        p.ehr.fault(Fault::new(REVERSE, FaultKind::LostAfter));
+        p.write(&second).await;
+        assert_eq!(p.to_its_end(&first).await, EffectState::Done);
+        assert_eq!(p.to_its_end(&second).await, EffectState::Done);
+        assert_eq!(p.reversed(), 6000, "idempotent writes: {idempotent}");
+    }
+}
+
+#[tokio::test]
+async fn a_reversal_beside_a_dead_one_in_doubt_is_asked_about_where_no_key_protects() {
+    let p = Practice::new().await;
+    p.ehr.set_capabilities(capabilities(false));
+    assert_eq!(p.to_its_end(&p.allocated().await).await, EffectState::Done);
+    let (first, second) = (p.take_back(1, 3000).await, p.take_back(2, 3000).await);
+    let down = p.ehr.fault(Fault::new(REVERSE, FaultKind::Lost).always());
+    assert_eq!(p.to_its_end(&first).await, EffectState::Dead);
+    p.ehr.clear_fault(down);
+    p.ehr.fault(Fault::new(REVERSE, FaultKind::LostAfter));
+    assert_eq!(p.to_its_end(&second).await, EffectState::Dead, "either of them may be the one that the EHR has");
+    assert_eq!((p.reversed(), p.asked("eff_1_r2").await.len()), (3000, 1));
 }
