@@ -192,14 +192,20 @@ async fn post(change: &mut Change<'_>, payout: &Payout, state: PayoutState) -> R
     Ok(())
 }
 
-/// A payout that was tied out came back: the Transfer is reversed, the fees stay.
+/// A payout that was tied out came back: the Transfer is reversed, the fees stay. One that was tied out before the switch to live
+/// brings money that nobody posted, like one of before go_live.
 ///
 /// # Errors
 /// Like [`judged`].
 pub(super) async fn came_back(app: &App, read: Read<StoredPayout>, payout: &Payout) -> Result<(), Unfinished> {
     let mut change = Change::new(app, read);
-    change.read.item.state = PayoutState::Failed;
     let shadow = change.read.item.shadow;
+    if shadow && !app.is_shadow() {
+        // Nothing of it was posted by Vesper, so there is nothing that it could reverse.
+        manual(&mut change, payout, "it left in shadow mode").await?;
+        return change.store().await;
+    }
+    change.read.item.state = PayoutState::Failed;
     let back = transfer_back(payout, app.local_date(app.now()));
     if let Some(back) = back.filter(|_| change.read.item.transferred) {
         change.changes.post(back, shadow);

@@ -21,8 +21,10 @@ use vesper_standins::{Fault, FaultKind, StripeStandin};
 
 /// A practice whose Stripe is the stand-in; the EHR and QuickBooks are never reached.
 struct Practice {
+    engine: Engine,
     bench: Bench,
     stripe: StripeStandin,
+    settings: String,
 }
 
 impl Practice {
@@ -35,8 +37,21 @@ impl Practice {
         let settings =
             SETTINGS.replace("go_live = \"2026-01-01T00:00:00Z\"", &format!("go_live = \"{go_live}\"\nmode = \"{mode}\""));
         let settings = format!("{settings}[stripe]\napi_base = \"{}\"\nlivemode = false\n", stripe.origin());
-        let bench = app(&Engine::memory().unwrap(), Arc::new(stripe.clone()), &settings).await;
-        let practice = Practice { bench, stripe };
+        let engine = Engine::memory().unwrap();
+        let bench = app(&engine, Arc::new(stripe.clone()), &settings).await;
+        let practice = Practice { engine, bench, stripe, settings };
+        practice.tick();
+        practice
+    }
+
+    /// The same practice, started live a day later.
+    async fn live(self) -> Practice {
+        let Practice { engine, bench: shadow, stripe, settings } = self;
+        let settings = settings.replace("mode = \"shadow\"", "mode = \"live\"");
+        let bench = app(&engine, Arc::new(stripe.clone()), &settings).await;
+        bench.host.advance_s(crate::app::Host::now(&*shadow.host).duration_since(bench.app.now()).as_secs() + 24 * 3600);
+        crate::switch::at_start(&bench.app).await.unwrap();
+        let practice = Practice { engine, bench, stripe, settings };
         practice.tick();
         practice
     }
@@ -370,6 +385,26 @@ async fn in_shadow_mode_everything_is_shown_and_nothing_is_to_be_sent() {
     assert_eq!((p.stands(&po).await.0.as_str(), p.money().await), ("failed", (4049, 0, 151)));
     let told = p.told().await;
     assert!(told["effects"].as_array().unwrap().iter().all(|e| e["shadow"] == true && e["state"] == "done"));
+}
+
+#[tokio::test]
+async fn a_payout_of_shadow_time_that_comes_back_after_the_switch_is_a_persons_to_book() {
+    let p = Practice::with("shadow", "2026-01-01T00:00:00Z").await;
+    crate::switch::at_start(&p.bench.app).await.unwrap();
+    p.pay(4200);
+    let po = p.stripe.payout(&NewPayout::default());
+    p.deliver().await;
+    assert_eq!(p.stands(&po).await.0, "tied_out");
+    let posted = p.told().await["postings"].as_array().unwrap().len();
+    let p = p.live().await;
+    p.stripe.fail_payout(&po);
+    for _ in 0..2 {
+        p.deliver().await;
+        assert_eq!(p.stands(&po).await.0, "manual");
+        assert_eq!(p.open(&po).await, ["payout_manual", "payout_manual"], "what left, and that it came back");
+        p.stripe.emit("payout.failed", &po, None);
+    }
+    assert_eq!(p.told().await["postings"].as_array().unwrap().len(), posted, "nothing is posted as if in shadow mode");
 }
 
 #[tokio::test]
