@@ -5,6 +5,8 @@
 
 mod known;
 mod old;
+#[cfg(test)]
+mod tests;
 
 use crate::app::App;
 use crate::chores::{self, Chore, Turn};
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::model::StoredChore;
 use vesper_adapters::dynamo::store::Store;
-use vesper_adapters::error::Class;
+use vesper_adapters::error::CallError;
 use vesper_adapters::stripe::client::Place;
 use vesper_adapters::stripe::wire::Incoming;
 
@@ -24,6 +26,8 @@ use vesper_adapters::stripe::wire::Incoming;
 const KEPT_H: i64 = 30 * 24;
 /// A sweep begins so long before the end of the last one, in hours: clocks differ.
 const OVERLAP_H: i64 = 1;
+/// Stripe's code for an object that it does not have, or not any more.
+const GONE: &str = "resource_missing";
 /// Pages of one message: a function's time is limited.
 const PAGES_MAX: u32 = 5;
 
@@ -43,6 +47,9 @@ struct Walk {
     since: Timestamp,
     /// The last event of the last page that is done with.
     after: Option<String>,
+    /// When that event was made.
+    #[serde(default)]
+    after_at: Option<Timestamp>,
     /// How many events were looked at.
     looked: u64,
     /// How many of them nobody had worked off.
@@ -51,7 +58,7 @@ struct Walk {
 
 impl Walk {
     const fn from(since: Timestamp) -> Walk {
-        Walk { since, after: None, looked: 0, missed: 0 }
+        Walk { since, after: None, after_at: None, looked: 0, missed: 0 }
     }
 
     fn text(&self) -> String {
@@ -99,8 +106,7 @@ fn since(app: &App, until: Option<Timestamp>, began: Timestamp) -> Timestamp {
 async fn page(app: &App, walk: &mut Walk) -> Result<bool, Unfinished> {
     let place = Place { since: walk.since.max(oldest_kept(app.now())), after: walk.after.as_deref() };
     let page = match app.stripe.events_page(place).await {
-        // The event that the page was to start after is older than 30 days by now: so is all that follows it.
-        Err(e) if e.class == Class::Rejected && walk.after.is_some() => return Ok(true),
+        Err(e) if is_gone(app, walk, &e) => return Ok(true),
         other => other?,
     };
     for incoming in &page.items {
@@ -111,8 +117,16 @@ async fn page(app: &App, walk: &mut Walk) -> Result<bool, Unfinished> {
             walk.missed = walk.missed.saturating_add(1);
         }
     }
+    walk.after_at = page.items.last().map(|incoming| incoming.event.created).or(walk.after_at);
     walk.after = page.last.or(walk.after.take());
     Ok(!page.has_more)
+}
+
+/// Whether the event that the page was to start after is older than 30 days by now: so is all that follows it. Any other refusal
+/// says nothing of what follows.
+fn is_gone(app: &App, walk: &Walk, e: &CallError) -> bool {
+    let is_old = walk.after_at.is_none_or(|at| at < oldest_kept(app.now()));
+    walk.after.is_some() && is_old && e.code.as_deref() == Some(GONE)
 }
 
 fn is_ours(app: &App, incoming: &Incoming) -> bool {

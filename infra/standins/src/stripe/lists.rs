@@ -179,7 +179,14 @@ impl Stripe {
         let mut place = |name: &str| -> Result<Option<usize>, HttpResponse> {
             let Some(cursor) = asked.get(name) else { return Ok(None) };
             let at = rows.iter().position(|o| text_of(&o.json, "id") == cursor);
-            at.map(Some).ok_or_else(|| self.refusal(desk, call, 400, "No such object in this list", name))
+            at.map(Some).ok_or_else(|| {
+                if self.json(cursor).is_some() {
+                    // It left the list: an event after 30 days.
+                    let more = json!({"code": "resource_missing", "param": name});
+                    return self.error(desk, 400, &format!("No such object: '{cursor}'"), &more);
+                }
+                self.refusal(desk, call, 400, "No such object in this list", name)
+            })
         };
         let (after, before) = (place("starting_after")?, place("ending_before")?);
         if after.is_some() && before.is_some() {

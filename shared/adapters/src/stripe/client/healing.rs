@@ -80,7 +80,7 @@ impl StripeClient {
     /// One page of the events of [`EVENT_TYPES`], projected like those that come by webhook. Stripe keeps them for 30 days.
     ///
     /// # Errors
-    /// [`CallError`]; [`Class::Rejected`] when `after` is an event that Stripe no longer has.
+    /// [`CallError`]; with the code `resource_missing` when `after` is an event that Stripe no longer has.
     pub async fn events_page(&self, place: Place<'_>) -> Result<ListPage<Incoming>, CallError> {
         let types = EVENT_TYPES.map(|t| ("types[]", t));
         self.page(("list events", "/v1/events"), &types, place, |body| healing::events(body, &self.projection)).await

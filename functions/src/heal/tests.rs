@@ -1,0 +1,62 @@
+//! The sweep over the embedded engine, against the stand-in of Stripe: what ends it, and what only stops it for a while.
+
+use super::*;
+use crate::chores::HEAL;
+use crate::testing::{Bench, SETTINGS, app};
+use serde_json::json;
+use std::sync::Arc;
+use vesper_adapters::dynamo::embedded::Engine;
+use vesper_standins::{Fault, FaultKind, Scripted, StripeStandin};
+
+const EVENTS: usize = 250;
+const DAY_S: i64 = 24 * 3600;
+
+/// A practice whose Stripe holds 250 events of now: three pages.
+async fn practice() -> (Bench, StripeStandin) {
+    let stripe = StripeStandin::new("rk_live_1", false);
+    let settings = format!("{SETTINGS}[stripe]\napi_base = \"{}\"\nlivemode = false\n", stripe.origin());
+    let bench = app(&Engine::memory().unwrap(), Arc::new(stripe.clone()), &settings).await;
+    let host = Arc::clone(&bench.host);
+    stripe.set_clock(Arc::new(move || crate::app::Host::now(&*host)));
+    let customer = stripe.customer(Some("ada@example.org"), None);
+    for _ in 1..EVENTS {
+        stripe.announce(&customer);
+    }
+    (bench, stripe)
+}
+
+async fn sweep_now(bench: &Bench) -> StoredChore {
+    chores::wanted(&bench.app, HEAL).await.unwrap();
+    chores::work(&bench.app, HEAL).await.unwrap();
+    bench.app.store.chore(HEAL).await.unwrap().unwrap().item
+}
+
+#[tokio::test]
+async fn a_refused_page_is_not_the_end_of_the_events() {
+    let coded = json!({ "error": { "type": "invalid_request_error", "code": "resource_missing" } });
+    let refusals = [
+        ("a bad request", Scripted::json(400, &json!({ "error": { "type": "invalid_request_error" } }))),
+        ("an error that Stripe does not want repeated", Scripted::status(500).header("Stripe-Should-Retry", "false")),
+        ("a young event that it does not find", Scripted::json(400, &coded)),
+    ];
+    for (what, refusal) in refusals {
+        let (bench, stripe) = practice().await;
+        stripe.fault(Fault::new("GET /v1/events*", FaultKind::Status(refusal)).skip(1));
+        let chore = sweep_now(&bench).await;
+        assert_eq!((chore.done_at, chore.tries), (None, 1), "{what}: it is tried again");
+        let chore = sweep_now(&bench).await;
+        let note = chore.note.unwrap_or_default();
+        assert!(chore.done_at.is_some() && note.starts_with(&format!("{EVENTS} events")), "{what}: {note}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_stripe_no_longer_keeps_ends_the_sweep() {
+    let (bench, stripe) = practice().await;
+    bench.host.advance_s(29 * DAY_S);
+    stripe.fault(Fault::new("GET /v1/events*", FaultKind::NotSent).skip(1));
+    assert_eq!(sweep_now(&bench).await.done_at, None);
+    bench.host.advance_s(2 * DAY_S);
+    assert!(sweep_now(&bench).await.done_at.is_some());
+    assert!(stripe.refused().is_empty(), "{:?}", stripe.refused());
+}
