@@ -31,7 +31,7 @@ const LOST_S: i64 = 180;
 const BACKOFF_FIRST_S: i64 = 60;
 /// The longest wait, in seconds.
 const BACKOFF_MAX_S: i64 = 3600;
-/// After so many tries in a row (about a day) a person is told.
+/// After so many tries in a row (about a day) a person is told, and after as many again.
 const TRIES_MAX: u32 = 28;
 
 /// What one turn at a chore came to.
@@ -213,7 +213,7 @@ async fn finish(app: &App, name: &str, mut read: Read<StoredChore>, outcome: Res
     Ok(())
 }
 
-/// Something did not answer: it goes on later from where it is. After a day a person is told, and it goes on each hour.
+/// Something did not answer: it goes on later from where it is. After each day a person is told, and it goes on each hour.
 async fn put_off(app: &App, name: &str, mut read: Read<StoredChore>, problem: &str) -> Result<(), Unfinished> {
     let now = app.now();
     let item = &mut read.item;
@@ -222,11 +222,12 @@ async fn put_off(app: &App, name: &str, mut read: Read<StoredChore>, problem: &s
     item.note = Some(problem.to_owned());
     let wait_s = BACKOFF_FIRST_S.saturating_mul(1_i64 << item.tries.saturating_sub(1).min(10)).min(BACKOFF_MAX_S);
     item.next_at = Some(after(now, wait_s));
-    let tell = item.tries == TRIES_MAX;
+    // Again after another day: somebody may have answered in between, and it has still not got on.
+    let tell = item.tries.is_multiple_of(TRIES_MAX);
     app.store.save(&mut read).await?;
     if tell {
         let task = Task::ChoreV1 { chore: name.to_owned() };
-        dead_letters::bury(app, name, &task, problem).await?;
+        dead_letters::not_getting_on(app, name, &task, problem).await?;
     }
     Ok(())
 }

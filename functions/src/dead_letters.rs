@@ -1,7 +1,7 @@
 //! Dead letters: messages and effects that nobody could work off. Each is a row and a question, until somebody redrives it.
 
 use crate::app::App;
-use crate::changes::{Ask, Changes};
+use crate::changes::{Ask, Changes, next_salt};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
 use crate::{push_books, write_back};
@@ -26,14 +26,31 @@ pub async fn bury(app: &App, id: &str, task: &Task, problem: &str) -> Result<(),
 /// # Errors
 /// When the store does not answer; then the message stays where it is.
 pub async fn bury_as(app: &App, queue: &str, id: &str, body: &str, problem: &str) -> Result<(), Unfinished> {
-    let now = app.now();
-    let mut changes = Changes::new(app, now);
     tracing::error!(queue, message.id = id, problem, "a message is a dead letter");
-    let (queue_name, body, problem) = (queue.to_owned(), body.to_owned(), problem.to_owned());
-    changes.unit.put(&DeadLetter { queue: queue_name, id: id.to_owned(), body, at: now, problem });
-    let question =
-        Question::new(Reason::DeadLetter, vec![Answer::Retry], format!("a message on {queue} could not be worked off"));
-    changes.ask(Ask { subject: id, payment: None, question, salt: "", about: None }).await?;
+    let evidence = format!("a message on {queue} could not be worked off");
+    let (queue, body, problem) = (queue.to_owned(), body.to_owned(), problem.to_owned());
+    let letter = DeadLetter { queue, id: id.to_owned(), body, at: app.now(), problem };
+    store_letter(app, letter, evidence, "").await
+}
+
+/// A piece of work that goes on by itself has not got on for a day: a person is told, and told again each time that it is so for
+/// another day after he has answered.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn not_getting_on(app: &App, name: &str, task: &Task, problem: &str) -> Result<(), Unfinished> {
+    tracing::error!(work = name, problem, "a piece of work does not get on");
+    let salt = next_salt(app, name, Reason::DeadLetter).await?;
+    let (queue, body) = (task.queue().as_str().to_owned(), serde_json::to_string(task).unwrap_or_default());
+    let letter = DeadLetter { queue, id: name.to_owned(), body, at: app.now(), problem: problem.to_owned() };
+    store_letter(app, letter, format!("{name} does not get on. The last problem: {problem}"), &salt).await
+}
+
+async fn store_letter(app: &App, letter: DeadLetter, evidence: String, salt: &str) -> Result<(), Unfinished> {
+    let mut changes = Changes::new(app, letter.at);
+    changes.unit.put(&letter);
+    let question = Question::new(Reason::DeadLetter, vec![Answer::Retry], evidence);
+    changes.ask(Ask { subject: &letter.id, payment: None, question, salt, about: None }).await?;
     changes.commit().await
 }
 

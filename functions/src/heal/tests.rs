@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::chores::HEAL;
+use crate::dead_letters;
 use crate::testing::{Bench, SETTINGS, app};
 use serde_json::json;
 use std::sync::Arc;
 use vesper_adapters::dynamo::embedded::Engine;
+use vesper_core::review::Status;
 use vesper_standins::{Fault, FaultKind, Scripted, StripeStandin};
 
 const EVENTS: usize = 250;
@@ -19,7 +21,7 @@ async fn practice() -> (Bench, StripeStandin) {
     let host = Arc::clone(&bench.host);
     stripe.set_clock(Arc::new(move || crate::app::Host::now(&*host)));
     let customer = stripe.customer(Some("ada@example.org"), None);
-    for _ in 1..EVENTS {
+    for _ in 0..EVENTS {
         stripe.announce(&customer);
     }
     (bench, stripe)
@@ -41,12 +43,13 @@ async fn a_refused_page_is_not_the_end_of_the_events() {
     ];
     for (what, refusal) in refusals {
         let (bench, stripe) = practice().await;
+        let all = stripe.undelivered().len();
         stripe.fault(Fault::new("GET /v1/events*", FaultKind::Status(refusal)).skip(1));
         let chore = sweep_now(&bench).await;
         assert_eq!((chore.done_at, chore.tries), (None, 1), "{what}: it is tried again");
         let chore = sweep_now(&bench).await;
         let note = chore.note.unwrap_or_default();
-        assert!(chore.done_at.is_some() && note.starts_with(&format!("{EVENTS} events")), "{what}: {note}");
+        assert!(chore.done_at.is_some() && note.starts_with(&format!("{all} events")), "{what}: {note}");
     }
 }
 
@@ -59,4 +62,32 @@ async fn an_event_that_stripe_no_longer_keeps_ends_the_sweep() {
     bench.host.advance_s(2 * DAY_S);
     assert!(sweep_now(&bench).await.done_at.is_some());
     assert!(stripe.refused().is_empty(), "{:?}", stripe.refused());
+}
+
+#[tokio::test]
+async fn a_sweep_that_does_not_get_on_is_told_each_time() {
+    let (bench, stripe) = practice().await;
+    for outage in 1..=2 {
+        let down = stripe.fault(Fault::new("GET /v1/events*", FaultKind::NotSent).always());
+        // A day, another one, and another one after the first question was answered.
+        for (day, told) in [(1, outage * 2 - 1), (2, outage * 2 - 1), (3, outage * 2)] {
+            for _ in 0..28 {
+                sweep_now(&bench).await;
+            }
+            assert_eq!(questions(&bench).await, (told, 1), "outage {outage}, day {day}");
+            if day == 2 {
+                assert_eq!(dead_letters::redrive_all(&bench.app).await.unwrap(), 1);
+                assert_eq!(questions(&bench).await, (told, 0));
+            }
+        }
+        stripe.clear_fault(down);
+        assert!(sweep_now(&bench).await.done_at.is_some());
+        assert_eq!(questions(&bench).await, (outage * 2, 0));
+    }
+}
+
+/// How many questions there are about the sweep, and how many of them are open.
+async fn questions(bench: &Bench) -> (usize, usize) {
+    let reviews = bench.app.store.reviews_about(HEAL).await.unwrap();
+    (reviews.len(), reviews.iter().filter(|r| r.item.review.status == Status::Open).count())
 }
