@@ -1,7 +1,7 @@
 //! Dead letters: messages and effects that nobody could work off. Each is a row and a question, until somebody redrives it.
 
 use crate::app::App;
-use crate::changes::{Ask, Changes, next_salt};
+use crate::changes::{Ask, Changes, next_salt, review_id};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
 use crate::{push_books, write_back};
@@ -26,6 +26,12 @@ pub async fn bury(app: &App, id: &str, task: &Task, problem: &str) -> Result<(),
 /// # Errors
 /// When the store does not answer; then the message stays where it is.
 pub async fn bury_as(app: &App, queue: &str, id: &str, body: &str, problem: &str) -> Result<(), Unfinished> {
+    let asked = app.store.review(&review_id(Reason::DeadLetter, id, "")).await?;
+    if asked.is_some_and(|r| r.item.review.status == Status::Resolved) {
+        // It was stored, only its removal from the queue came to nothing; meanwhile somebody has answered.
+        tracing::warn!(queue, message.id = id, "a dead letter comes once more, and is answered already");
+        return Ok(());
+    }
     tracing::error!(queue, message.id = id, problem, "a message is a dead letter");
     let evidence = format!("a message on {queue} could not be worked off");
     let (queue, body, problem) = (queue.to_owned(), body.to_owned(), problem.to_owned());

@@ -562,6 +562,9 @@ async fn a_buried_message_that_is_sent_again_is_no_question_any_more() {
     assert_eq!(p.asked("m_1").await, [Reason::DeadLetter]);
     dead_letters::redrive_all(&p.bench.app).await.unwrap();
     assert_eq!(p.asked("m_1").await, []);
+    // Its removal from the queue had timed out: it comes once more, and nobody is left with a letter without a question.
+    dead_letters::bury(&p.bench.app, "m_1", &task, "it panicked").await.unwrap();
+    assert_eq!((p.asked("m_1").await, p.bench.app.store.dead_letters().await.unwrap().len()), (vec![], 0));
 }
 
 #[tokio::test]
