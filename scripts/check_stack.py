@@ -12,8 +12,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
-# Of these everything moves money at once: one message at a time (design.md, section 3).
-MONEY = {"write-back", "push-books", "payouts"}
 WORK_QUEUES_MAX, ALARMS_MAX, METRICS_MAX, RECEIVES = 4, 10, 8, 5
 
 
@@ -73,8 +71,8 @@ def queues(template: dict):
             sources[named(properties["Queue"])] = function
             if properties.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
                 yield f"{name}: its event source does not report which message of a batch failed"
-            if name in MONEY and properties.get("BatchSize") != 1:
-                yield f"{name} moves money: its batch size is 1"
+            if properties.get("BatchSize") != 1:
+                yield f"{name} moves money: its batch size is 1, so that no message loses a receive to another one"
     if len(sources) > WORK_QUEUES_MAX:
         yield f"{len(sources)} queues are polled all month, at most {WORK_QUEUES_MAX} may be"
     for name, queue in all_queues.items():

@@ -24,7 +24,7 @@ const RECEIVES_MAX: u32 = 5;
 const PATH: &str = "/vesper/harness";
 /// The work queues and who works them off, how many messages at a time.
 const SOURCES: [(&str, &str, usize); 4] =
-    [("events", "reconcile", 10), ("write-back", "write-back", 1), ("books", "push-books", 1), ("payouts", "payouts", 1)];
+    [("events", "reconcile", 1), ("write-back", "write-back", 1), ("books", "push-books", 1), ("payouts", "payouts", 1)];
 /// How long each function may run, in milliseconds.
 const WITHIN_MS: u64 = 60_000;
 /// push-books and due refresh the access token only with a minute left.
