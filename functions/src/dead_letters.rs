@@ -60,6 +60,12 @@ async fn store_letter(app: &App, letter: DeadLetter, evidence: String, salt: &st
     changes.commit().await
 }
 
+/// An effect was given up. An alarm counts these words, so every way of giving up says them.
+pub(crate) fn tell_dead(effect: &Effect) {
+    let problem = effect.problem.as_deref().unwrap_or_default();
+    tracing::error!(effect.id = %effect.id, kind = effect.kind.as_str(), problem, "an effect is dead");
+}
+
 /// A row is due that this release cannot read: it stays as it is, and a person is told once. A later release may read it.
 ///
 /// # Errors

@@ -107,6 +107,61 @@ impl Queues for Collected {
     }
 }
 
+/// The messages that this thread has logged since [`listen`].
+#[derive(Clone, Default)]
+pub struct Heard(Arc<Mutex<BTreeSet<String>>>);
+
+impl Heard {
+    /// What was logged since the last look.
+    pub fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl tracing::field::Visit for &Heard {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0.lock().unwrap().insert(format!("{value:?}"));
+        }
+    }
+}
+
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut &*self);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Listens to what this thread logs, as long as the guard lives.
+pub fn listen() -> (Heard, tracing::subscriber::DefaultGuard) {
+    let heard = Heard::default();
+    (heard.clone(), tracing::subscriber::set_default(heard))
+}
+
+/// The messages that the stack counts in this log group of its template: alarms stand on them.
+pub fn counted(log_group: &str) -> BTreeSet<String> {
+    let (mut of, mut texts) = ("", BTreeSet::new());
+    for line in include_str!("../../infra/template.yaml").lines() {
+        if let Some(group) = line.trim().strip_prefix("LogGroupName: !Ref ") {
+            of = group;
+        }
+        if let Some((_, text)) = line.split_once("$.fields.message = \"").filter(|_| of == log_group) {
+            texts.extend(text.split('"').next().map(str::to_owned));
+        }
+    }
+    texts
+}
+
 /// What an outside system answers: a status and a body, or no answer.
 pub type Scripted = Result<(u16, String), TransportError>;
 

@@ -376,6 +376,7 @@ async fn after_failure<T: Writes>(app: &App, read: Read<T>, died: bool, refused:
         return later(app, read).await;
     }
     let Some(effect) = read.item.effect() else { return Ok(()) };
+    dead_letters::tell_dead(effect);
     let (reason, answers, why) = match refused {
         Some(detail) => {
             let answers = vec![Answer::Retry, Answer::Undo];

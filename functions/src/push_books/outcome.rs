@@ -7,6 +7,7 @@ use super::access::{self, DISCONNECTED};
 use super::books::{Booked, Stop, Work};
 use crate::app::App;
 use crate::changes::{Ask, Changes, next_salt};
+use crate::dead_letters;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
 use vesper_adapters::dynamo::store::RowRef;
@@ -114,6 +115,7 @@ impl Work<'_> {
     /// Dead: a person is asked, and his answer brings the row back to work.
     async fn give_up(self, subject: &str, reason: Reason, evidence: String) -> Result<(), Unfinished> {
         let app = self.app;
+        dead_letters::tell_dead(&self.read.item.effect);
         let mut changes = Changes::new(app, app.now());
         changes.unit.update(&self.read);
         changes.audit("gave_up", &self.read.item.posting.subject, &format!("{} {reason}", self.read.item.posting.id));
@@ -128,6 +130,7 @@ impl Work<'_> {
     async fn disconnected(mut self) -> Result<(), Unfinished> {
         let app = self.app;
         let now = app.now();
+        tracing::warn!(posting = %self.read.item.posting.id, "QuickBooks is not connected");
         self.effect().put_off(now, HELD_S, DISCONNECTED);
         self.effect().since = now;
         for attempt in 0..TRIES_ON_CONFLICT {

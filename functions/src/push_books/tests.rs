@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pause::Pause;
-use crate::testing::{Bench, SETTINGS, Script, Scripted, app, app_with};
+use crate::testing::{Bench, SETTINGS, Script, Scripted, app, app_with, counted, listen};
 use jiff::civil::{Date, date};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -435,6 +435,27 @@ async fn what_may_pass_is_tried_again_later_and_after_a_day_a_person_is_asked() 
     redrive(&stage.bench.app, &row).await.unwrap();
     assert_eq!(stage.push(&row).await.state, EffectState::Done);
     assert_eq!(stage.reviews().await, [(Reason::DeadLetter, Status::Resolved, id)]);
+}
+
+#[tokio::test]
+async fn every_way_to_give_a_posting_up_is_one_that_the_alarms_count() {
+    const DEAD: &str = "an effect is dead";
+    const DISCONNECTED: &str = "QuickBooks is not connected";
+    assert_eq!(counted("PushBooksLog"), [DEAD, DISCONNECTED].map(str::to_owned).into());
+    let (heard, _listening) = listen();
+    let stage = Stage::new().await;
+    let row = stage.post(1).await;
+    stage.fate(&[NOT_A_NUMBER]);
+    assert_eq!(stage.push(&row).await.state, EffectState::Dead);
+    assert!(heard.take().contains(DEAD), "refused");
+    let row = stage.post(2).await;
+    stage.fate(&[THROTTLED]);
+    assert_eq!(stage.push_after(24 * 3600, &row).await.state, EffectState::Dead);
+    assert!(heard.take().contains(DEAD), "a day without an answer");
+    let row = stage.post(3).await;
+    *stage.fake.lock().unwrap() = Fake::default();
+    assert_eq!(stage.push_after(900, &row).await.state, EffectState::Pending);
+    assert!(heard.take().contains(DISCONNECTED));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::review::answers::{Answered, Chosen, answer};
-use crate::testing::{Bench, SETTINGS, app};
+use crate::testing::{Bench, SETTINGS, app, counted, listen};
 use serde_json::json;
 use std::sync::Arc;
 use vesper_adapters::dynamo::embedded::Engine;
@@ -171,6 +171,23 @@ async fn what_is_refused_again_at_once_is_asked_again() {
         assert_eq!(p.to_its_end(&row).await, EffectState::Dead);
         assert_eq!(p.asked("eff_1").await.len(), refusals);
         p.answer_open("eff_1", Chosen::Offered(Answer::Retry)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_way_to_give_a_write_back_up_is_one_that_the_alarm_counts() {
+    let (heard, _listening) = listen();
+    for refused in [true, false] {
+        let p = Practice::new().await;
+        if refused {
+            p.ehr.change("invoice", "inv_1", json!({ "status": "void" }));
+        } else {
+            p.ehr.fault(Fault::new("*", FaultKind::NotSent).always());
+        }
+        heard.take();
+        assert_eq!(p.to_its_end(&p.allocated().await).await, EffectState::Dead);
+        let (counted, said) = (counted("WriteBackLog"), heard.take());
+        assert!(!counted.is_empty() && counted.is_subset(&said), "{counted:?} of {said:?}");
     }
 }
 
