@@ -2,7 +2,7 @@
 
 use super::open::standing;
 use crate::event::Reference;
-use crate::ids::{InvoiceId, SessionId};
+use crate::ids::{ClientId, InvoiceId, SessionId};
 use crate::money::{Currency, Minor};
 use crate::records::Invoice;
 use crate::world::World;
@@ -57,6 +57,18 @@ fn invoice<'w>(world: &'w World, id: &str) -> Option<&'w Invoice> {
 
 fn session<'w>(world: &'w World, id: &str) -> Vec<&'w Invoice> {
     SessionId::parse(id).map(|id| world.invoices_of_session(&id).collect()).unwrap_or_default()
+}
+
+/// The one client whose invoices the references name; None where nothing is known, or several have one. A session counts only
+/// where no invoice is named.
+pub(super) fn owner_of<'w>(world: &'w World, reference: &Reference) -> Option<&'w ClientId> {
+    let named: Vec<&Invoice> = match (reference.invoice.as_deref(), reference.session.as_deref()) {
+        (Some(id), _) => invoice(world, id).into_iter().collect(),
+        (None, Some(id)) => session(world, id),
+        (None, None) => Vec::new(),
+    };
+    let (first, rest) = named.split_first()?;
+    rest.iter().all(|i| i.client == first.client).then_some(&first.client)
 }
 
 /// Rule 2, first half: the reference names an invoice of another currency. A session counts only where no invoice is named.

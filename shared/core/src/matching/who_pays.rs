@@ -1,7 +1,8 @@
 //! Who pays: settled before any invoice is looked at (design.md section 4).
 
+use super::references::owner_of;
 use crate::event::Reference;
-use crate::ids::{ClientId, CustomerId, EmailHash, InvoiceId};
+use crate::ids::{ClientId, CustomerId, EmailHash};
 use crate::policy::{LinkByEmail, MatchingPolicy};
 use crate::world::World;
 use std::collections::BTreeSet;
@@ -71,13 +72,9 @@ fn agree(world: &World, linked: &BTreeSet<ClientId>, named: ClientId, reference:
         return Payer::Known { payer, family: BTreeSet::from([named]) };
     }
     // A named guarantor beside a dependent's invoice agrees with the dependent's own card.
-    let owner = reference.invoice.as_deref().and_then(|id| InvoiceId::parse(id).ok()).and_then(|id| {
-        let file = world.invoice(&id)?;
-        file.invoice.as_ref().map(|i| i.client.clone())
-    });
-    match owner {
-        Some(owner) if linked.contains(&owner) && guarantor_of(world, &owner) == Some(&named) => {
-            Payer::Known { payer: owner.clone(), family: BTreeSet::from([owner]) }
+    match owner_of(world, reference) {
+        Some(owner) if linked.contains(owner) && guarantor_of(world, owner) == Some(&named) => {
+            Payer::Known { payer: owner.clone(), family: BTreeSet::from([owner.clone()]) }
         }
         _ => Payer::Conflict,
     }

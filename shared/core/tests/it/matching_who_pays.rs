@@ -48,6 +48,24 @@ fn who_pays_a_named_guarantor_beside_a_dependents_invoice_agrees() {
 }
 
 #[test]
+fn who_pays_a_named_guarantor_beside_a_dependents_session_agrees() {
+    assert_eq!(people().first(&pay("cus_d", 2000).for_client("g").for_session("s_i1")), "3: i1=2000");
+    let two = people().invoice_with("i1b", "d1", 700, |i| i.session("s_i1"));
+    assert_eq!(two.first(&pay("cus_d", 700).for_client("g").for_session("s_i1")), "5: i1b=700", "one of the session's");
+    let both = people().invoice_with("i2b", "d2", 700, |i| i.session("s_i1"));
+    assert_eq!(
+        both.first(&pay("cus_d", 2000).for_client("g").for_session("s_i1")),
+        "15: asks client_conflict",
+        "a session of siblings"
+    );
+    assert_eq!(
+        people().first(&pay("cus_d", 3000).for_client("g").for_session("s_i2")),
+        "15: asks client_conflict",
+        "a sibling's session"
+    );
+}
+
+#[test]
 fn who_pays_a_dependents_customer_with_the_guarantor_named_and_no_invoice_is_a_conflict() {
     assert_eq!(people().first(&pay("cus_d", 2000).for_client("g")), "15: asks client_conflict");
     assert_eq!(
