@@ -207,8 +207,11 @@ pub struct Recovery {
     pub failure: Failure,
     /// When the first failed event was created.
     pub first_failed_at: Timestamp,
-    /// When the newest failure happened.
+    /// When the newest failure had happened at the latest: of an attempt of ours, when its decline was learnt.
     pub last_failed_at: Timestamp,
+    /// When it happened at the earliest, where that is another time: when the attempt was made. A card told of since then is newer.
+    #[serde(default)]
+    pub failed_since: Option<Timestamp>,
     /// Radar blocked the newest one.
     pub blocked: bool,
     /// The invoices it pays and how much of each, fixed at the first failure.
@@ -286,6 +289,7 @@ impl Recovery {
             failure,
             first_failed_at: at,
             last_failed_at: at,
+            failed_since: None,
             blocked,
             invoices,
             attempts: Vec::new(),
@@ -469,6 +473,9 @@ impl Recovery {
     pub fn decline(&mut self, failure: &Failure, blocked: bool, policy: &Policy, now: Timestamp) -> Tell {
         self.set_outcome(Outcome::Declined { code: code_of(failure).to_owned() });
         self.take_failure(failure, blocked, now, policy, now);
+        // Another card's decline is newer than the attempt: the client tried that one himself.
+        let ours = |a: &&Attempt| failure.payment_method.as_ref().is_none_or(|card| *card == a.payment_method);
+        self.failed_since = self.attempts.last().filter(ours).map(|a| a.at);
         self.note(now, format!("declined: {}", code_of(failure)));
         self.go_on(policy, now)
     }
@@ -533,12 +540,14 @@ impl Recovery {
         failure.network_advice_code.clone_from(&newer.network_advice_code);
         self.blocked = blocked;
         self.last_failed_at = at;
+        self.failed_since = None;
     }
 
     /// A new or renewed card of the customer: what is left of the ladder goes on with it. Not when the recovery ended for another
     /// reason than `needs_client`, nor when the event is older than the newest failure or was heard before.
     pub fn rearm(&mut self, card: &NewCard, policy: &Policy, now: Timestamp) -> Rearmed {
-        let late = card.at.as_second() < self.last_failed_at.as_second() || self.rearmed.as_ref() == Some(card);
+        let failed_at = self.failed_since.unwrap_or(self.last_failed_at);
+        let late = card.at.as_second() < failed_at.as_second() || self.rearmed.as_ref() == Some(card);
         if late || self.owned || self.invoices.is_empty() || !self.is_rearmed_by_a_card() {
             return Rearmed::Ignored;
         }

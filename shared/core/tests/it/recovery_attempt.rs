@@ -4,6 +4,7 @@ use crate::money_properties::{allocate, decision, payment};
 use crate::practice::{invoice_id, minor};
 use crate::recovery_timeline::{failure, policy};
 use jiff::{SignedDuration, Timestamp};
+use vesper_core::event::Failure;
 use vesper_core::matching::Stands;
 use vesper_core::payment::PaymentState;
 use vesper_core::policy::Policy;
@@ -159,6 +160,21 @@ fn the_end_of_shadow_mode_ends_what_waits_and_lets_no_card_in() {
     assert!(stopped.is_rearmed_by_a_card());
     assert_eq!((stopped.close(at("23T10:00")), stopped.state), (Tell::Nothing, RecoveryState::Stopped), "it was asked about");
     assert_eq!(stopped.rearm(&card, &chicago(), at("23T12:00")), Rearmed::Ignored);
+}
+
+#[test]
+fn a_card_that_is_newer_than_the_attempt_goes_on_with_the_ladder_also_when_the_decline_is_learnt_late() {
+    let told = |of_card: &str, when| {
+        let mut recovery = tried();
+        let declined = Failure { payment_method: Some(of_card.to_owned()), ..failure("expired_card", "ch_1") };
+        let _ = recovery.decline(&declined, false, &chicago(), at("23T18:00"));
+        assert_eq!(recovery.stop_reason, Some(StopReason::NeedsClient));
+        recovery.rearm(&NewCard { payment_method: "pm_2".to_owned(), at: at(when) }, &chicago(), at("23T18:05"))
+    };
+    assert_eq!(told("pm_1", "23T15:59"), Rearmed::Ignored, "older than the attempt");
+    assert_eq!(told("pm_1", "23T17:00"), Rearmed::Taken(Tell::Nothing), "told of while nobody knew");
+    assert_eq!(told("pm_2", "23T17:00"), Rearmed::Ignored, "the client tried it himself, and it was declined");
+    assert_eq!(told("pm_2", "23T18:00"), Rearmed::Taken(Tell::Nothing), "renewed after that");
 }
 
 #[test]
