@@ -7,10 +7,34 @@ use crate::dead_letters;
 use crate::failure::Unfinished;
 use crate::task::Task;
 use jiff::{SignedDuration, Timestamp};
-use vesper_adapters::dynamo::store::Due;
+use vesper_adapters::dynamo::item::Unit;
+use vesper_adapters::dynamo::model::Meta;
+use vesper_adapters::dynamo::store::{Due, Failed, Store};
 
 /// The small fact that says when the EHR's feed is to be read next besides notices.
 const NEXT_POLL: &str = "ehr_next_poll";
+
+/// The small fact that says when the heartbeat of a stack last came through.
+const BEATEN: &str = "heartbeat";
+
+/// The heartbeat came through all it does.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn beaten(app: &App) -> Result<(), Failed> {
+    let value = serde_json::to_value(app.now()).unwrap_or_default();
+    let mut unit = Unit::new();
+    unit.put(&Meta { name: BEATEN.to_owned(), value });
+    app.store.commit(unit).await
+}
+
+/// When the heartbeat of a stack last came through; None when it never did, and of `vesper serve`, which does not tell.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn last_beat(store: &Store) -> Result<Option<Timestamp>, Failed> {
+    Ok(store.meta::<Timestamp>(BEATEN).await?.map(|r| r.item))
+}
 
 /// Wakes what is due now, at most `most` rows, those that wait longest first; `skip` leaves some out. How many were woken.
 ///

@@ -27,6 +27,7 @@ pub mod reconcile;
 pub mod recovery;
 pub mod review;
 pub mod seal;
+pub mod start;
 pub mod switch;
 pub mod task;
 #[cfg(test)]

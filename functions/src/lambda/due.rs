@@ -7,7 +7,7 @@ use super::workers::import_wanted;
 use crate::app::App;
 use crate::failure::Unfinished;
 use crate::task::Task;
-use crate::{dead_letters, due, push_books, reconcile, seal, switch};
+use crate::{dead_letters, due, reconcile, seal, start};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::de::IgnoredAny;
 use std::process::ExitCode;
@@ -68,6 +68,7 @@ impl Due {
             }
             let open_reviews = app.store.open_reviews(None, REVIEWS_MAX).await?.len();
             tracing::info!(open_reviews, "questions are open");
+            due::beaten(app).await?;
         }
         Ok(())
     }
@@ -78,8 +79,7 @@ impl Due {
         if known {
             return Ok(false);
         }
-        switch::at_start(app).await?;
-        push_books::reconnected(app).await?;
+        start::at_start(app).await?;
         *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(app));
         Ok(true)
     }

@@ -20,7 +20,7 @@ use vesper_core::event::Event;
 use vesper_functions::app::{App, Host as _};
 use vesper_functions::failure::Unfinished;
 use vesper_functions::task::{Queue, Task};
-use vesper_functions::{chores, dead_letters, due, push_books, seal, switch, work};
+use vesper_functions::{dead_letters, due, seal, start, work};
 
 /// The heartbeat, in seconds.
 const BEAT_S: u64 = 60;
@@ -81,9 +81,7 @@ impl Stack {
     /// # Errors
     /// When the store does not answer.
     pub async fn start(self: &Arc<Self>) -> Result<(), Unfinished> {
-        switch::at_start(&self.app).await?;
-        push_books::reconnected(&self.app).await?;
-        chores::at_start(&self.app).await?;
+        start::at_start(&self.app).await?;
         self.app.queues.send(Task::ListCustomersV1, 0).await?;
         self.beat().await?;
         tokio::spawn(Arc::clone(self).dispatch());
