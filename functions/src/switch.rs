@@ -1,5 +1,8 @@
 //! The switch from shadow to live: all shadow allocations and recoveries are closed (design.md section 3, go_live). They no longer
 //! reduce what is open, and are never written, reversed, matched or retried; a later refund of one is a review.
+//!
+//! On AWS a function may still hold settings of before the switch. So the mode of the table counts, which only the heartbeat
+//! changes ([`standing`]), and whatever is decided in shadow is committed on the condition that no switch was begun since.
 
 use crate::app::App;
 use crate::changes::{Changes, allocation_row};
@@ -10,6 +13,7 @@ use vesper_adapters::dynamo::item::{Read, Stored, item_of};
 use vesper_adapters::dynamo::model::{StoredPayment, StoredRecovery};
 use vesper_adapters::dynamo::row::Row;
 use vesper_adapters::dynamo::store::{Failed, Store};
+use vesper_adapters::settings::Mode;
 use vesper_core::payment::PaymentState;
 use vesper_core::review::Status;
 
@@ -17,8 +21,12 @@ use vesper_core::review::Status;
 const MODE: &str = "mode";
 /// The small fact that holds when the last switch from shadow to live was.
 const SWITCHED: &str = "switched_to_live";
+/// The words of the mode: the last one stands while the switch is being made.
+const LIVE: &str = "live";
+const SHADOW: &str = "shadow";
+const CLOSING: &str = "closing";
 
-/// The mode of the last start: `live` or `shadow`; None before the first.
+/// The mode of the last start: `live` or `shadow`, `closing` while the switch is being made; None before the first.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -31,18 +39,55 @@ pub async fn last_mode(store: &Store) -> Result<Option<String>, Failed> {
 /// # Errors
 /// When the store does not answer; then nothing may run.
 pub async fn at_start(app: &App) -> Result<(), Unfinished> {
-    let mode = if app.is_shadow() { "shadow" } else { "live" };
+    let mode = if app.is_shadow() { SHADOW } else { LIVE };
     let last = app.store.meta::<String>(MODE).await?;
     if last.as_ref().is_some_and(|m| m.item == mode) {
         return Ok(());
     }
-    if !app.is_shadow() && last.as_ref().is_some_and(|m| m.item == "shadow") {
+    let was_shadow = last.as_ref().is_some_and(|m| m.item == SHADOW || m.item == CLOSING);
+    let mut rev = last.map_or(0, |m| m.rev);
+    if !app.is_shadow() && was_shadow {
+        // In this order: who reads the newer moment of the switch finds `closing` or `live` after it, and nothing that is
+        // decided in shadow is stored from here on. A start that dies in between is made again by the next one.
+        rev = app.store.set_meta(MODE, &CLOSING, rev).await?;
+        let switched = app.store.meta::<Timestamp>(SWITCHED).await?.map_or(0, |r| r.rev);
+        app.store.set_meta(SWITCHED, &app.now(), switched).await?;
         close_all(app).await?;
-        let rev = app.store.meta::<Timestamp>(SWITCHED).await?.map_or(0, |r| r.rev);
-        app.store.set_meta(SWITCHED, &app.now(), rev).await?;
     }
-    app.store.set_meta(MODE, &mode, last.map_or(0, |m| m.rev)).await?;
+    app.store.set_meta(MODE, &mode, rev).await?;
     Ok(())
+}
+
+/// How a process that makes no switch itself has to work, whatever its settings say.
+pub enum Standing {
+    /// As they say: live.
+    Live,
+    /// In shadow, on this store, which refuses what is decided after a switch was begun. `waits`: the settings say live, and the
+    /// switch is still to be made.
+    Shadow {
+        /// The store.
+        store: Store,
+        /// See there.
+        waits: bool,
+    },
+    /// Not at all for the moment: a switch is being made, or the one to shadow is still to be.
+    Wait,
+}
+
+/// How to work with settings of this mode. In live mode one row is read.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn standing(store: &Store, wanted: Mode) -> Result<Standing, Failed> {
+    if wanted == Mode::Live && last_mode(store).await?.is_none_or(|m| m == LIVE) {
+        return Ok(Standing::Live);
+    }
+    // First the moment, then the mode: see `at_start`.
+    let switched = store.meta::<Timestamp>(SWITCHED).await?.map_or(0, |r| r.rev);
+    match last_mode(store).await? {
+        Some(mode) if mode != SHADOW => Ok(Standing::Wait),
+        _ => Ok(Standing::Shadow { store: store.only_while(SWITCHED, switched), waits: wanted == Mode::Live }),
+    }
 }
 
 /// When the last switch from shadow to live was; None when there was none.
@@ -121,6 +166,8 @@ mod tests {
     use super::*;
     use crate::testing::{SETTINGS, Script, app};
     use vesper_adapters::dynamo::embedded::Engine;
+    use vesper_adapters::dynamo::item::Unit;
+    use vesper_adapters::dynamo::model::Meta;
     use vesper_core::event::{Event, Failure, Reference, What};
     use vesper_core::ids::{CustomerId, EventId, PaymentId};
     use vesper_core::money::{Currency, Minor};
@@ -193,5 +240,45 @@ mod tests {
         let event = Event { id: EventId::parse("evt_1").unwrap(), created: now, what: What::PaymentFailed(failed.clone()) };
         recovery::failed(&live.app, &event, &failed).await.unwrap();
         assert_eq!(stands(&live.app, "pi_waits").await.state, RecoveryState::Exhausted, "nor does a late webhook open it again");
+    }
+
+    async fn stores(store: &Store) -> Result<(), Failed> {
+        let mut unit = Unit::new();
+        unit.put(&Meta { name: "anything".to_owned(), value: serde_json::Value::Null });
+        store.commit(unit).await
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_in_shadow_after_a_switch_was_begun_is_not_stored() {
+        let engine = Engine::memory().unwrap();
+        let nobody = Script::new(|r| panic!("{} was called", r.url));
+        let settings = SETTINGS.replace("[ehr]", "mode = \"shadow\"\n[ehr]");
+        let (shadow, live) = (app(&engine, nobody.clone(), &settings).await, app(&engine, nobody, SETTINGS).await);
+        let store = &live.app.store;
+        assert!(matches!(standing(store, Mode::Live).await.unwrap(), Standing::Live), "nothing was started yet");
+        at_start(&shadow.app).await.unwrap();
+        let mut warm = Vec::new();
+        for wanted in [Mode::Shadow, Mode::Live] {
+            let Standing::Shadow { store, waits } = standing(store, wanted).await.unwrap() else { panic!("not in shadow") };
+            assert_eq!(waits, wanted == Mode::Live);
+            stores(&store).await.unwrap();
+            warm.push(store);
+        }
+        // The switch dies after its first steps.
+        let rev = store.meta::<String>(MODE).await.unwrap().unwrap().rev;
+        store.set_meta(MODE, &CLOSING, rev).await.unwrap();
+        store.set_meta(SWITCHED, &live.app.now(), 0).await.unwrap();
+        for wanted in [Mode::Shadow, Mode::Live] {
+            assert!(matches!(standing(store, wanted).await.unwrap(), Standing::Wait));
+        }
+        at_start(&live.app).await.unwrap();
+        assert!(matches!(standing(store, Mode::Live).await.unwrap(), Standing::Live));
+        assert!(matches!(standing(store, Mode::Shadow).await.unwrap(), Standing::Wait), "the heartbeat makes that switch, too");
+        for store in warm {
+            assert!(stores(&store).await.unwrap_err().is_conflict());
+        }
+        stores(store).await.unwrap();
+        at_start(&shadow.app).await.unwrap();
+        assert!(matches!(standing(store, Mode::Shadow).await.unwrap(), Standing::Shadow { waits: false, .. }));
     }
 }

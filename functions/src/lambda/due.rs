@@ -38,7 +38,7 @@ pub fn due() -> ExitCode {
     let start = |environment: super::environment::Environment| {
         environment.dead_letter_urls()?;
         let sqs = Sqs::new(&environment.aws);
-        Ok(Due { apps: Apps::new(environment)?, sqs, started: Mutex::default() })
+        Ok(Due { apps: Apps::of_heartbeat(environment)?, sqs, started: Mutex::default() })
     };
     run(start, handle)
 }

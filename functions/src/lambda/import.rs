@@ -19,6 +19,9 @@ async fn handle(apps: Arc<Apps>, event: LambdaEvent<IgnoredAny>) -> Result<(), E
     apps.host.begin(event.context.deadline);
     let app = apps.get().await?;
     let outcome = work::import_now(&app).await;
+    if outcome.is_err() {
+        apps.failed(&app);
+    }
     apps.bus.flush().await;
     Ok(outcome?)
 }

@@ -81,6 +81,7 @@ where
         };
         if let Err(problem) = problem {
             tracing::warn!(message.id = id, queue = queue.as_str(), problem, "a message could not be worked off");
+            apps.failed(&app);
             answer.batch_item_failures.push(Failure { item_identifier: id });
         }
         apps.bus.flush().await;

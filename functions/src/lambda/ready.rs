@@ -8,6 +8,7 @@ use super::host::LambdaHost;
 use super::senders::{Collected, SqsQueues};
 use crate::app::App;
 use crate::assemble::{AppParts, assemble};
+use crate::switch::{self, Standing};
 use jiff::{SignedDuration, Timestamp};
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use vesper_adapters::dynamo::table::Table;
 use vesper_adapters::http::{BoxFuture, HttpRequest, HttpResponse, SharedTransport, Transport, TransportError};
 use vesper_adapters::personal::DataKey;
 use vesper_adapters::reqwest_transport::ReqwestTransport;
-use vesper_adapters::settings::{Need, Secrets, Settings};
+use vesper_adapters::settings::{Mode, Need, Secrets, Settings};
 
 /// How long settings and secrets are kept, in seconds.
 const KEPT_S: i64 = 15 * 60;
@@ -62,7 +63,7 @@ pub struct Ready<T> {
     /// Names of the stack's own things.
     pub environment: Environment,
     state: tokio::sync::Mutex<State<T>>,
-    /// Somebody did not accept a secret.
+    /// What was read is no longer right.
     refused: Arc<AtomicBool>,
 }
 
@@ -78,7 +79,8 @@ impl<T> Ready<T> {
         Ready { ssm: Ssm::new(&environment.aws), environment, state, refused: Arc::default() }
     }
 
-    /// Somebody did not accept a secret: the next call of [`Ready::get`] reads them again, unless that was a moment ago.
+    /// What was read is no longer right (somebody did not accept a secret): the next call of [`Ready::get`] reads again, unless that
+    /// was a moment ago.
     pub fn refuse(&self) {
         self.refused.store(true, Ordering::SeqCst);
     }
@@ -101,14 +103,18 @@ impl<T> Ready<T> {
             }
         }
         state.asked_at = Some(Timestamp::now());
+        // Before it is read: who builds may ask for an early look himself.
+        let was_refused = self.refused.swap(false, Ordering::SeqCst);
         match self.read(build).await {
             Ok(built) => {
-                self.refused.store(false, Ordering::SeqCst);
                 let built = Arc::new(built);
                 state.kept = Some(Kept { built: Arc::clone(&built), read_at: Timestamp::now() });
                 Ok(built)
             }
             Err(e) => {
+                if was_refused {
+                    self.refuse();
+                }
                 let kept = state.kept.as_ref().map(|k| Arc::clone(&k.built));
                 tracing::error!(problem = %e, still_working = kept.is_some(), "settings and secrets could not be read");
                 kept.ok_or(e)
@@ -161,6 +167,8 @@ pub struct Apps {
     pub bus: Arc<Collected>,
     table: Table,
     transport: Arc<ReqwestTransport>,
+    /// This is the heartbeat, which makes the switch between shadow and live; every other function waits for it.
+    makes_switch: bool,
 }
 
 impl Apps {
@@ -169,10 +177,22 @@ impl Apps {
     /// # Errors
     /// The name of the variable that is missing.
     pub fn new(environment: Environment) -> Result<Apps, NotReady> {
+        Apps::made(environment, false)
+    }
+
+    /// The same for the heartbeat.
+    ///
+    /// # Errors
+    /// The name of the variable that is missing.
+    pub fn of_heartbeat(environment: Environment) -> Result<Apps, NotReady> {
+        Apps::made(environment, true)
+    }
+
+    fn made(environment: Environment, makes_switch: bool) -> Result<Apps, NotReady> {
         let table = Table::new(environment.aws.dynamodb(), environment.needed("TABLE_NAME")?.to_owned());
         let bus = Arc::new(Collected::new(&environment)?);
         let (host, transport) = (Arc::new(LambdaHost::new()), Arc::new(ReqwestTransport::new()));
-        Ok(Apps { ready: Ready::new(environment), host, bus, table, transport })
+        Ok(Apps { ready: Ready::new(environment), host, bus, table, transport, makes_switch })
     }
 
     /// Names of the stack's own things.
@@ -189,10 +209,37 @@ impl Apps {
         self.ready.get(|practice| self.build(practice)).await
     }
 
+    /// Something could not be worked off. In shadow that may be because the switch to live was made: settings are read again.
+    pub fn failed(&self, app: &App) {
+        if app.is_shadow() {
+            self.ready.refuse();
+        }
+    }
+
+    /// The store as this function may use it; the mode of the settings becomes that of the table.
+    async fn store(&self, settings: &mut Settings, key: &DataKey) -> Result<Store, NotReady> {
+        let store = Store::new(self.table.clone(), key.clone());
+        if self.makes_switch {
+            return Ok(store);
+        }
+        let standing = switch::standing(&store, settings.practice.mode).await;
+        match standing.map_err(|e| NotReady::Store(e.to_string()))? {
+            Standing::Live => Ok(store),
+            Standing::Wait => Err(NotReady::Store("a switch between shadow and live is being made".to_owned())),
+            Standing::Shadow { store, waits } => {
+                settings.practice.mode = Mode::Shadow;
+                if waits {
+                    self.ready.refuse();
+                }
+                Ok(store)
+            }
+        }
+    }
+
     async fn build(&self, practice: Practice) -> Result<App, NotReady> {
-        let Practice { settings, secrets, key } = practice;
+        let Practice { mut settings, secrets, key } = practice;
         let parts = AppParts {
-            store: Store::new(self.table.clone(), key.clone()),
+            store: self.store(&mut settings, &key).await?,
             key,
             settings,
             secrets,

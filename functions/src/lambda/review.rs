@@ -78,6 +78,9 @@ async fn handle(review: Arc<Review>, event: LambdaEvent<HttpEvent>) -> Result<Ht
         }
     };
     let answer = review.answer(&app, &request(&event, body)).await;
+    if answer.status_code >= 400 {
+        review.apps.failed(&app);
+    }
     review.apps.bus.flush().await;
     Ok(answer)
 }

@@ -9,7 +9,7 @@ use super::model::{
     StoredEmail, StoredEvent, StoredFailure, StoredInvoice, StoredMovement, StoredPayment, StoredPayout, StoredPayoutRow,
     StoredPosting, StoredRecovery, StoredReversal, StoredReview, StoredSeal, WORKLIST, Wanted, newest_first,
 };
-use super::row::{Cond, Row};
+use super::row::{Cond, Op, Row};
 use super::table::{StoreError, Table};
 use crate::personal::{DataKey, Personal};
 use jiff::Timestamp;
@@ -191,6 +191,14 @@ impl Store {
     #[must_use]
     pub fn gathering(&self) -> Store {
         Store { table: self.table.gathering(), ..self.clone() }
+    }
+
+    /// The same store, but a transaction happens only while this small fact has this revision (0: there is none).
+    #[must_use]
+    pub fn only_while(&self, name: &str, rev: u64) -> Store {
+        let (pk, sk) = keys::meta(name);
+        let table = self.table().clone().guarded(Op::Check { pk, sk, cond: Cond::Rev(rev) });
+        Store { table: Gather::direct(table), ..self.clone() }
     }
 
     /// How many items are gathered.

@@ -21,7 +21,7 @@ use aws_sdk_dynamodb::{
         TimeToLiveSpecification, TransactWriteItem,
     },
 };
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 pub use super::client::{client_on, client_with_attempts, new_client};
 pub use super::failure::StoreError;
@@ -45,13 +45,21 @@ const LIST_INDEX: &str = "list";
 pub struct Table {
     client: Client,
     name: String,
+    guard: Option<Arc<Op>>,
 }
 
 impl Table {
     /// The table of this name (3 to 255 characters); nothing is called.
     #[must_use]
     pub fn new(client: Client, name: String) -> Self {
-        Self { client, name }
+        Self { client, name, guard: None }
+    }
+
+    /// The same table, on which a transaction happens only while this part, an [`Op::Check`], holds. A put or a delete of one row
+    /// is not asked.
+    #[must_use]
+    pub fn guarded(self, guard: Op) -> Self {
+        Self { guard: Some(Arc::new(guard)), ..self }
     }
 
     /// Creates table, indexes and TTL where they are missing. For local use only; on AWS the template does it.
@@ -258,10 +266,15 @@ impl Table {
         self.write_all("transact", ops).await
     }
 
-    async fn write_all(&self, operation: &str, ops: Vec<Op>) -> Result<(), StoreError> {
+    async fn write_all(&self, operation: &str, mut ops: Vec<Op>) -> Result<(), StoreError> {
         let what = failure::attempted(operation, ops.iter().map(Op::pk));
         if ops.is_empty() {
             return Ok(());
+        }
+        if let Some(guard) = &self.guard
+            && !ops.iter().any(|op| op.pk() == guard.pk() && op.sk() == guard.sk())
+        {
+            ops.push(Op::clone(guard));
         }
         if ops.len() > MAX_OPS {
             return Err(bug(&what, format!("{} parts, at most {MAX_OPS} are possible", ops.len())));
