@@ -123,8 +123,7 @@ def environment(function: str, known: dict, described: dict) -> dict:
         stop(f"the template has no function {function}")
     given = dict(described["Globals"]["Function"]["Environment"]["Variables"])
     given.update(mine[0]["Properties"].get("Environment", {}).get("Variables", {}))
-    # KMS_KEY_ARN: only a stack with CustomerManagedKey has it.
-    return {name: known[name] for name in given if name != "KMS_KEY_ARN"}
+    return {name: known[name] for name in given}
 
 
 def emulator() -> Path:
