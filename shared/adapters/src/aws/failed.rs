@@ -1,6 +1,8 @@
 //! What a failed call to a queue, the bus or the parameters says. Must not: carry anything of a message or a value.
 
+#[cfg(feature = "aws-queues")]
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+#[cfg(feature = "aws-queues")]
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 /// A call to AWS that failed: what was attempted, and why. Of a message or a parameter it says nothing.
@@ -23,6 +25,7 @@ impl AwsError {
         AwsError { attempted: attempted.into(), problem: problem.into() }
     }
 
+    #[cfg(feature = "aws-queues")]
     pub(super) fn of<E: ProvideErrorMetadata>(attempted: &str, error: &SdkError<E, HttpResponse>) -> AwsError {
         let problem = match error {
             SdkError::ServiceError(answer) => answer.err().code().unwrap_or("refused without an error code"),

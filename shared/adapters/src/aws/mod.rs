@@ -1,19 +1,31 @@
-//! AWS besides the table: which account and region, the HTTP client of the SDK, the queues, the bus and the parameters.
+//! AWS besides the table: which account and region, the HTTP client of the SDK, the queues, the bus, the parameters and the stack.
 //!
-//! A function finds all it needs in its environment, so the chains of `aws-config` (profiles, SSO, IMDS) stay out: they double a
-//! binary (facts/performance.md 2b). Must not: know what a message or a parameter means.
+//! A function finds all it needs in its environment, so the chains of `aws-config` (SSO, roles, IMDS) stay out: they double a
+//! binary (facts/performance.md 2b). Queues and bus are SDKs of their own (feature `aws-queues`); the few calls besides are made by
+//! hand (`call.rs`), so that the command line carries no SDK more than the table's.
+//! Must not: know what a message or a parameter means.
 
+#[cfg(feature = "aws-queues")]
 pub mod bus;
+mod call;
 mod failed;
 mod http;
 pub mod parameters;
+mod profile;
+#[cfg(feature = "aws-queues")]
 pub mod queue;
+pub mod stack;
 
 pub use failed::AwsError;
 
 use crate::dynamo::client::new_client;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
+#[cfg(feature = "aws-queues")]
+use aws_sdk_dynamodb::config::BehaviorVersion;
+use aws_sdk_dynamodb::config::{Credentials, Region, SharedHttpClient};
+#[cfg(feature = "aws-queues")]
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use call::Service;
+#[cfg(feature = "aws-queues")]
 use std::time::Duration;
 
 /// How often a call is tried, the first time included.
@@ -22,6 +34,7 @@ const ATTEMPTS: u32 = 3;
 const FIRST_BACKOFF_MS: u64 = 25;
 /// The longest one try may take, in milliseconds.
 const ATTEMPT_TIMEOUT_MS: u64 = 3_000;
+#[cfg(feature = "aws-queues")]
 /// The longest a call may take with all its tries, in milliseconds: intake must answer Stripe before the sender gives up.
 const CALL_TIMEOUT_MS: u64 = 10_000;
 
@@ -40,8 +53,10 @@ struct Endpoints {
     any: Option<String>,
     dynamodb: Option<String>,
     sqs: Option<String>,
+    #[cfg(feature = "aws-queues")]
     events: Option<String>,
     ssm: Option<String>,
+    cloudformation: Option<String>,
 }
 
 impl Endpoints {
@@ -52,7 +67,7 @@ impl Endpoints {
 
 impl Aws {
     /// Reads what Lambda sets: AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; and AWS_ENDPOINT_URL
-    /// or AWS_ENDPOINT_URL_DYNAMODB, _SQS, _EVENTBRIDGE, _SSM of the SDKs' own reference guide. Nothing is called.
+    /// or AWS_ENDPOINT_URL_DYNAMODB, _SQS, _EVENTBRIDGE, _SSM, _CLOUDFORMATION of the SDKs' own reference guide. Nothing is called.
     ///
     /// # Errors
     /// The name of the variable that is missing.
@@ -66,8 +81,10 @@ impl Aws {
             any: filled("AWS_ENDPOINT_URL"),
             dynamodb: filled("AWS_ENDPOINT_URL_DYNAMODB"),
             sqs: filled("AWS_ENDPOINT_URL_SQS"),
+            #[cfg(feature = "aws-queues")]
             events: filled("AWS_ENDPOINT_URL_EVENTBRIDGE"),
             ssm: filled("AWS_ENDPOINT_URL_SSM"),
+            cloudformation: filled("AWS_ENDPOINT_URL_CLOUDFORMATION"),
         };
         Ok(Aws {
             region: Region::new(region),
@@ -88,6 +105,7 @@ impl Aws {
         new_client(base)
     }
 
+    #[cfg(feature = "aws-queues")]
     fn sqs(&self) -> aws_sdk_sqs::Client {
         let mut base = aws_sdk_sqs::config::Builder::new()
             .region(self.region.clone())
@@ -100,6 +118,7 @@ impl Aws {
         aws_sdk_sqs::Client::from_conf(base.build())
     }
 
+    #[cfg(feature = "aws-queues")]
     fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
         let mut base = aws_sdk_eventbridge::config::Builder::new()
             .region(self.region.clone())
@@ -112,22 +131,38 @@ impl Aws {
         aws_sdk_eventbridge::Client::from_conf(base.build())
     }
 
-    /// Where SSM is.
-    fn ssm_url(&self) -> String {
-        let own = self.endpoints.of(&self.endpoints.ssm);
-        let url = own.unwrap_or_else(|| format!("https://ssm.{}.amazonaws.com", self.region.as_ref()));
+    /// The region, for a person.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.region.as_ref()
+    }
+
+    /// Where a service is.
+    fn url(&self, service: Service) -> String {
+        let own = match service {
+            Service::Ssm => &self.endpoints.ssm,
+            Service::CloudFormation => &self.endpoints.cloudformation,
+            Service::DynamoDb => &self.endpoints.dynamodb,
+            Service::Sqs => &self.endpoints.sqs,
+        };
+        let (name, region) = (service.as_str(), self.region.as_ref());
+        let end = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let url = self.endpoints.of(own).unwrap_or_else(|| format!("https://{name}.{region}.{end}"));
         format!("{}/", url.trim_end_matches('/'))
     }
 }
 
+#[cfg(feature = "aws-queues")]
 fn version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
+#[cfg(feature = "aws-queues")]
 fn retries() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(FIRST_BACKOFF_MS))
 }
 
+#[cfg(feature = "aws-queues")]
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .operation_attempt_timeout(Duration::from_millis(ATTEMPT_TIMEOUT_MS))

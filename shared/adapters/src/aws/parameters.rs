@@ -1,20 +1,20 @@
 //! SSM parameters: the practice's settings and secrets, read with one call (contracts/settings.md, Secrets).
 //!
+//! They are SecureStrings: SSM wraps each with the account's own key or with the one of the practice, and unwraps them with that call.
 //! Must not: log or keep a value, or know what it means beyond the names of the settings.
 
-use super::{ATTEMPT_TIMEOUT_MS, ATTEMPTS, Aws, AwsError, FIRST_BACKOFF_MS};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::{box_error::BoxError, client::orchestrator::HttpRequest};
-use aws_smithy_types::body::SdkBody;
+use super::call::{Ask, Service};
+use super::{Aws, AwsError};
+use crate::personal::Secret;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
 /// The parameter that holds practice.toml; a longer one stands in `config/1`, `config/2`, ...
-const CONFIG: &str = "config";
+pub const CONFIG: &str = "config";
+/// The characters of one parameter (SSM's limit for those that are free).
+pub const VALUE_MAX: usize = 4096;
 /// Parameters per call (SSM's limit).
 const PAGE: u32 = 10;
 
@@ -33,6 +33,11 @@ impl Parameters {
     #[must_use]
     pub fn new(values: BTreeMap<String, String>) -> Parameters {
         Parameters(values)
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// Nothing stands there: setup has not run.
@@ -62,9 +67,46 @@ impl Parameters {
     }
 }
 
-/// One call of SSM, signed and sent by hand: its SDK is seven times as large as that of the queues, and would be built for this.
+/// A practice.toml as parameters: `config`, or `config/1` and so on, parted where lines end.
+#[must_use]
+pub fn parted(text: &str) -> BTreeMap<String, String> {
+    if text.len() <= VALUE_MAX {
+        return BTreeMap::from([(CONFIG.to_owned(), text.to_owned())]);
+    }
+    let mut parts: Vec<String> = vec![String::new()];
+    for piece in text.split_inclusive('\n').flat_map(pieces) {
+        match parts.last_mut() {
+            Some(last) if last.len().saturating_add(piece.len()) <= VALUE_MAX => last.push_str(piece),
+            _ => parts.push(piece.to_owned()),
+        }
+    }
+    parts.into_iter().zip(1_u32..).map(|(part, n)| (format!("{CONFIG}/{n}"), part)).collect()
+}
+
+/// A line in pieces that fit.
+fn pieces(line: &str) -> Vec<&str> {
+    let (mut rest, mut all) = (line, Vec::new());
+    while rest.len() > VALUE_MAX {
+        let (piece, later) = rest.split_at(rest.floor_char_boundary(VALUE_MAX));
+        all.push(piece);
+        rest = later;
+    }
+    all.push(rest);
+    all
+}
+
+/// The parameters of one account and region.
 #[derive(Clone)]
 pub struct Ssm(Aws);
+
+/// What became of a parameter that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It stands there.
+    Stored,
+    /// Another one stands there already, and was not to be replaced.
+    WasThere,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -81,13 +123,6 @@ struct Parameter {
     value: String,
 }
 
-/// How an error answer is made: the code stands behind the last `#`.
-#[derive(Deserialize)]
-struct Refusal {
-    #[serde(rename = "__type")]
-    code: String,
-}
-
 impl Ssm {
     /// Nothing is called.
     #[must_use]
@@ -101,6 +136,7 @@ impl Ssm {
     /// # Errors
     /// When SSM does not answer, or does not allow it.
     pub async fn below(&self, path: &str) -> Result<Parameters, AwsError> {
+        const ATTEMPTED: &str = "read the parameters";
         let path = path.trim_end_matches('/');
         let mut values = BTreeMap::new();
         let mut next: Option<String> = None;
@@ -109,7 +145,9 @@ impl Ssm {
             if let Some(token) = next {
                 ask["NextToken"] = token.into();
             }
-            let page = self.page(&ask.to_string()).await?;
+            let answer = self.ask(ATTEMPTED, "AmazonSSM.GetParametersByPath", &ask, false).await?;
+            let page: Page =
+                serde_json::from_slice(&answer).map_err(|_| AwsError::new(ATTEMPTED, "the answer could not be read"))?;
             for Parameter { name, value } in page.parameters {
                 let short = name.strip_prefix(path).unwrap_or(&name).trim_start_matches('/');
                 values.insert(short.to_owned(), value);
@@ -121,53 +159,69 @@ impl Ssm {
         }
     }
 
-    /// One page. It is a read: what fails is asked again.
-    async fn page(&self, body: &str) -> Result<Page, AwsError> {
-        let failed = |problem: &str| AwsError::new("read the parameters", problem);
-        let mut last = failed("no answer");
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                tokio::time::sleep(Duration::from_millis(FIRST_BACKOFF_MS << attempt)).await;
+    /// Which key wraps each parameter below the path, as it was named when the parameter was stored: by the name that is left of it
+    /// (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeParameters.html>).
+    ///
+    /// # Errors
+    /// When SSM does not answer, or does not allow it.
+    pub async fn keys_below(&self, path: &str) -> Result<BTreeMap<String, String>, AwsError> {
+        const ATTEMPTED: &str = "look at the parameters";
+        let mut keys = BTreeMap::new();
+        let mut next = Value::Null;
+        loop {
+            let filter = json!([{ "Key": "Path", "Option": "Recursive", "Values": [path] }]);
+            let mut ask = json!({ "ParameterFilters": filter, "MaxResults": 50 });
+            if next.is_string() {
+                ask["NextToken"] = next;
             }
-            let request = self.signed(body).map_err(|_| failed("the request could not be signed"))?;
-            let call = tokio::time::timeout(Duration::from_millis(ATTEMPT_TIMEOUT_MS), self.0.http.exchange(&request));
-            let Ok(Ok(answer)) = call.await else { continue };
-            let bytes = answer.body().bytes().unwrap_or_default();
-            if answer.status().is_success() {
-                return serde_json::from_slice(bytes).map_err(|_| failed("the answer could not be read"));
+            let answer = self.ask(ATTEMPTED, "AmazonSSM.DescribeParameters", &ask, false).await?;
+            let page: Value =
+                serde_json::from_slice(&answer).map_err(|_| AwsError::new(ATTEMPTED, "the answer could not be read"))?;
+            for one in page["Parameters"].as_array().into_iter().flatten() {
+                if let (Some(name), Some(key)) = (one["Name"].as_str(), one["KeyId"].as_str()) {
+                    let short = name.strip_prefix(path).unwrap_or(name).trim_start_matches('/');
+                    keys.insert(short.to_owned(), key.to_owned());
+                }
             }
-            let code = serde_json::from_slice::<Refusal>(bytes).map(|r| r.code).unwrap_or_default();
-            let code = code.rsplit('#').next().unwrap_or_default();
-            last = failed(if code.is_empty() { "refused without an error code" } else { code });
-            if !answer.status().is_server_error() && !code.contains("Throttl") {
-                break;
+            next = page["NextToken"].clone();
+            if next.as_str().is_none_or(str::is_empty) {
+                return Ok(keys);
             }
         }
-        Err(last)
     }
 
-    fn signed(&self, body: &str) -> Result<HttpRequest, BoxError> {
-        let url = self.0.ssm_url();
-        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "AmazonSSM.GetParametersByPath")];
-        let identity = self.0.credentials.clone().into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(self.0.region.as_ref())
-            .name("ssm")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
-        let signable = SignableRequest::new("POST", url.as_str(), headers.into_iter(), SignableBody::Bytes(body.as_bytes()))?;
-        let (instructions, _) = sign(signable, &params)?.into_parts();
-        let mut request = HttpRequest::new(SdkBody::from(body));
-        request.set_method("POST")?;
-        request.set_uri(url.as_str())?;
-        let signed = instructions.headers().chain(headers);
-        for (name, value) in signed {
-            request.headers_mut().insert(name.to_owned(), value.to_owned());
+    /// Stores a SecureString of this full name. `key` is the KMS key that wraps it; None: the account's own for SSM. SSM unwraps it
+    /// for whoever may read it and use the key
+    /// (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>).
+    ///
+    /// # Errors
+    /// When SSM does not answer, or does not allow it.
+    pub async fn put(&self, name: &str, value: &Secret, key: Option<&str>, replace: bool) -> Result<Put, AwsError> {
+        let mut ask = json!({ "Name": name, "Value": value.expose(), "Type": "SecureString", "Overwrite": replace });
+        if let Some(key) = key {
+            ask["KeyId"] = key.into();
         }
-        Ok(request)
+        match self.ask("store a parameter", "AmazonSSM.PutParameter", &ask, true).await {
+            Ok(_) => Ok(Put::Stored),
+            Err(e) if e.problem == "ParameterAlreadyExists" && !replace => Ok(Put::WasThere),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Removes a parameter; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When SSM does not answer, or does not allow it.
+    pub async fn remove(&self, name: &str) -> Result<(), AwsError> {
+        match self.ask("remove a parameter", "AmazonSSM.DeleteParameter", &json!({ "Name": name }), true).await {
+            Err(e) if e.problem != "ParameterNotFound" => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    async fn ask(&self, attempted: &'static str, target: &'static str, ask: &Value, writes: bool) -> Result<Vec<u8>, AwsError> {
+        let body = ask.to_string();
+        self.0.ask(Ask { attempted, service: Service::Ssm, target: Some(target), body: &body, writes }).await
     }
 }
 
@@ -185,6 +239,19 @@ mod tests {
         let parts = of(&[("config/10", "c"), ("config/2", "b"), ("config/1", "a"), ("configs", "x")]);
         assert_eq!(parts.config().as_deref(), Some("abc"), "by number, not by text");
         assert_eq!(of(&[("STRIPE_API_KEY", "k")]).config(), None);
+    }
+
+    #[test]
+    fn a_long_text_is_parted_where_lines_end_and_read_back_whole() {
+        let line = format!("key = \"{}\"\n", "ä".repeat(50));
+        for count in [1, 75, 200] {
+            let text = line.repeat(count);
+            let parts = parted(&text);
+            assert!(parts.iter().all(|(_, part)| part.len() <= VALUE_MAX && !part.is_empty()), "{count}");
+            assert_eq!((parts.len() == 1, parts.contains_key(CONFIG)), (count == 1, count == 1));
+            assert_eq!(Parameters::new(parts).config(), Some(text));
+        }
+        assert_eq!(parted(&"ä".repeat(3000)).len(), 2, "also without lines");
     }
 
     #[test]
