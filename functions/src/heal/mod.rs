@@ -156,14 +156,22 @@ pub fn progress(chore: &StoredChore) -> Option<(&'static str, u64, u64)> {
 /// # Errors
 /// When the store does not answer; `Conflict` when it is at work at this moment: ask again.
 pub async fn ask(store: &Store, since: Timestamp, from_lists: bool) -> Result<(), Unfinished> {
+    // Due by whatever clock the serve has.
+    ask_from(store, since, from_lists, Timestamp::UNIX_EPOCH).await
+}
+
+/// The same, to begin no sooner than `begins`.
+///
+/// # Errors
+/// When the store does not answer; `Conflict` when it is at work at this moment: ask again.
+pub async fn ask_from(store: &Store, since: Timestamp, from_lists: bool, begins: Timestamp) -> Result<(), Unfinished> {
     let known = store.chore(chores::BACKFILL).await?;
     let (rev, unfinished) = known.map_or((0, None), |r| (r.rev, r.item.next_at.map(|_| r.item.state)));
     let goes_on = unfinished.and_then(|s| serde_json::from_value::<Backfill>(s).ok()).filter(|b| b.since == since);
     let state = goes_on.unwrap_or(Backfill { since, from_lists, stage: Stage::Charges, walk: Walk::from(since) });
     let item = StoredChore {
         name: chores::BACKFILL.to_owned(),
-        // Due by whatever clock the serve has.
-        next_at: Some(Timestamp::UNIX_EPOCH),
+        next_at: Some(begins),
         lease: None,
         started_at: None,
         done_at: None,

@@ -1,16 +1,16 @@
-//! `vesper backfill`: finds what the webhooks missed, on demand. Beside a running serve it only asks: the serve does the work. Alone
-//! it holds DIR/lock like a serve, decides and stores, and leaves all writing to the next serve.
+//! `vesper backfill`: finds what the webhooks missed, on demand. Beside a running serve, and on a table of AWS, it only asks: the
+//! serve or the stack does the work. Alone it holds DIR/lock like a serve, decides and stores, and leaves all writing to the next
+//! serve.
 //!
 //! Must not: write to an outside system, or run beside a serve on the same rows.
 
-use crate::export::no_table;
 use crate::secrets::SecretsFile;
 use crate::serve::data_dir::DataDir;
 use crate::serve::{read_settings, runtime};
 use crate::stack::build::{Parts, build, go_live_moves, remembered_clock, store_on};
 use crate::stack::host::LocalHost;
-use crate::{Failure, cli};
-use jiff::Timestamp;
+use crate::{Failure, cli, cloud};
+use jiff::{SignedDuration, Timestamp};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,17 +19,28 @@ use vesper_adapters::dynamo::model::StoredChore;
 use vesper_adapters::dynamo::store::Store;
 use vesper_adapters::reqwest_transport::ReqwestTransport;
 use vesper_adapters::settings::{Need, Secrets};
-use vesper_functions::{chores, heal, switch};
+use vesper_functions::{chores, due, heal, switch};
 
 /// How often the row of a serve's backfill is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often that of a stack is.
+const LOOK_AT_TABLE_EVERY: Duration = Duration::from_secs(5);
+/// A stack whose heartbeat came through last longer ago than this does not work, in minutes. It tells so every five.
+const BEAT_LOST_MIN: i64 = 15;
+/// So long after the beginning of the books was moved no function holds the old one any more, in minutes: settings are kept for
+/// fifteen.
+const ALL_KNOW_MIN: i64 = 17;
 
 /// Runs the command.
 ///
 /// # Errors
 /// A [`Failure`] that says what is wrong and what to do.
 pub fn run(args: &cli::Backfill) -> Result<(), Failure> {
-    let path = args.store.data.as_deref().ok_or_else(|| no_table(args.store.table.as_deref()))?;
+    let path = match (&args.store.data, &args.store.table) {
+        (Some(path), _) => path.as_path(),
+        (None, Some(table)) => return runtime()?.block_on(by_a_stack(args, table)),
+        (None, None) => return Err(Failure::usage("say which store: --data DIR or --table NAME")),
+    };
     let beside = DataDir::beside(path)?;
     match (DataDir::open_if_free(path)?, &args.config) {
         (Some(data), Some(config)) => runtime()?.block_on(alone(args, data, config)),
@@ -97,6 +108,38 @@ async fn beside_a_serve(args: &cli::Backfill, path: &Path, store: &Store) -> Res
             return Err(failed(&"the vesper serve ended; it goes on with the backfill when it is started again"));
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The heartbeat of the stack takes it within a minute, and its functions do the work.
+async fn by_a_stack(args: &cli::Backfill, table: &str) -> Result<(), Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::problem(format!("backfill {table}: {e}"));
+    let store = cloud::Named::of(cloud::account()?, table).await?.store();
+    let now = Timestamp::now();
+    let later = |minutes: i64| now.saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(Timestamp::MAX);
+    let beat = due::last_beat(&store).await.map_err(|e| failed(&e))?;
+    if beat.is_none_or(|at| now.duration_since(at).as_mins() > BEAT_LOST_MIN) {
+        return Err(failed(&"the heartbeat of its stack does not beat: vesper doctor --stack NAME says why"));
+    }
+    let mut begins = Timestamp::UNIX_EPOCH;
+    if args.decide_old {
+        go_live_moves(&store, args.since, now, crate::serve::random_hex()).await.map_err(|e| failed(&e))?;
+        begins = later(ALL_KNOW_MIN);
+        let text = format!(
+            "vesper backfill: the books begin at {}; the backfill begins at {begins}, when every function knows",
+            args.since
+        );
+        // Nobody is left to be told when standard error is closed.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+    heal::ask_from(&store, args.since, args.decide_old, begins).await.map_err(|e| failed(&e))?;
+    loop {
+        let Some(chore) = row(&store).await.map_err(|e| failed(&e))? else { return Ok(()) };
+        show(&chore);
+        if chore.next_at.is_none() {
+            return done(&chore);
+        }
+        tokio::time::sleep(LOOK_AT_TABLE_EVERY).await;
     }
 }
 

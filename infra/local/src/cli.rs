@@ -126,8 +126,9 @@ pub struct Store {
 /// `vesper export`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Print everything that is stored as JSON on standard output. Reads only, also beside a running serve.",
-    after_help = "EXAMPLE\n  vesper export --data ./vesper-data > vesper.json"
+    long_about = "Print everything that is stored as JSON on standard output. Reads only, also beside a running serve or stack.",
+    after_help = "EXAMPLE\n  vesper export --data ./vesper-data > vesper.json\n  vesper export --table vesper-northbridge-Table-1ABC > \
+    vesper.json"
 )]
 pub struct Export {
     /// Which store.
@@ -142,8 +143,8 @@ pub struct Export {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Hold card retries, postings to the books, or both and the write-backs; `none` goes on. Deciding never stops. \
-    Works beside a running serve.",
-    after_help = "EXAMPLE\n  vesper pause retries --data ./vesper-data"
+    Works beside a running serve or stack.",
+    after_help = "EXAMPLE\n  vesper pause retries --data ./vesper-data\n  vesper pause all --table vesper-northbridge-Table-1ABC"
 )]
 pub struct Pause {
     /// What is held
@@ -186,9 +187,11 @@ pub struct PlaceNeeded {
     lists Stripe's customers, asks the owner of the QuickBooks company for his consent, and checks every account of the settings. \
     What is right already stays as it is; a second run changes nothing. Secrets are given in the environment and never printed: \
     STRIPE_API_KEY, EHR_BRIDGE_SECRETS, QUICKBOOKS_CLIENT_ID, QUICKBOOKS_CLIENT_SECRET; STRIPE_SETUP_KEY is a key that may change \
-    webhook endpoints, used now and not stored. Exit status: 0 done, 1 a person has to mend something, 2 wrong usage.",
+    webhook endpoints, used now and not stored. With --stack settings and secrets go into SSM, where the functions of the stack read \
+    them; AWS credentials come from the environment or from a profile with keys of its own (AWS_PROFILE). Exit status: 0 done, 1 a person has to mend something, 2 wrong usage.",
     after_help = "EXAMPLE\n  vesper setup --config practice.toml --data ./vesper-data --url https://vesper.example --dry-run\n  \
-    vesper setup --config practice.toml --data ./vesper-data --url https://vesper.example --key-copy /media/safe/vesper.key"
+    vesper setup --config practice.toml --data ./vesper-data --url https://vesper.example --key-copy /media/safe/vesper.key\n  \
+    vesper setup --config practice.toml --stack vesper-northbridge --key-copy /media/safe/vesper.key"
 )]
 pub struct Setup {
     /// The practice's settings
@@ -197,7 +200,7 @@ pub struct Setup {
     /// Which deployment.
     #[command(flatten)]
     pub place: PlaceNeeded,
-    /// Vesper's public address, where Stripe delivers; needed once
+    /// Vesper's public address, where Stripe delivers; needed once. That of a stack is known, unless it has a domain of yours
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Copy the data key to this new file, for safe keeping
@@ -223,13 +226,15 @@ pub struct Setup {
 #[command(
     long_about = "Look at a deployment and say what is wrong and how to mend it.\n\nLooks at the settings, the secrets, Stripe's key \
     and webhook endpoint, the EHR bridge, QuickBooks, and, with --data or --stack, at the work itself. It never writes. Without \
-    --data and --stack, secrets come from the environment. Exit status: 0 nothing is wrong, 1 a problem was found.",
-    after_help = "EXAMPLE\n  vesper doctor --config practice.toml --data ./vesper-data\n  vesper doctor --config practice.toml --json"
+    --data and --stack, secrets come from the environment; those of a stack are its parameters in SSM. Exit status: 0 nothing is \
+    wrong, 1 a problem was found.",
+    after_help = "EXAMPLE\n  vesper doctor --config practice.toml --data ./vesper-data\n  vesper doctor --config practice.toml --json\n  \
+    vesper doctor --stack vesper-northbridge"
 )]
 pub struct Doctor {
-    /// The practice's settings
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    /// The practice's settings; a stack has its own, which are compared with these
+    #[arg(long, value_name = "FILE", required_unless_present = "stack")]
+    pub config: Option<PathBuf>,
     /// Which deployment.
     #[command(flatten)]
     pub place: Place,
@@ -251,10 +256,12 @@ pub struct Doctor {
     known is left alone, and a run that was cut short goes on from where it was. Up to 30 days back Stripe's events are read, further \
     back its charges, refunds, disputes and payouts. (A vesper serve does the same each night by itself.)\n\nBeside a running serve \
     the serve does the work, beginning within seconds, and this command shows how far it is. Where no serve runs, give --config and \
-    the secrets: then it works by itself, and what is to be written to the EHR and the books waits for the next serve.\n\nMoney \
+    the secrets: then it works by itself, and what is to be written to the EHR and the books waits for the next serve. With --table \
+    the stack does the work.\n\nMoney \
     taken before go_live is recorded as before_go_live and otherwise left alone. With --decide-old the beginning of the books moves \
     back to DATE: money since then is matched, written and posted like any other, payouts since then are tied out, and the opening \
-    entry (Stripe's balance at DATE) is asked for anew. Only where no serve runs.",
+    entry (Stripe's balance at DATE) is asked for anew. Only where no serve runs; a stack begins after a quarter of an hour, when all \
+    its functions know.",
     after_help = "EXAMPLE\n  vesper backfill --since 2026-11-01 --data ./vesper-data"
 )]
 pub struct Backfill {
@@ -350,6 +357,9 @@ mod tests {
             "vesper backfill --data d",
             "vesper backfill --since yesterday --data d",
             "vesper backfill --since 2026-11-01",
+            "vesper doctor",
+            "vesper doctor --stack s --data d --config p.toml",
+            "vesper setup --config p.toml",
             "vesper dance",
         ] {
             assert_eq!(parse(line).err().map(|e| e.exit_code()), Some(2), "{line}");

@@ -1,9 +1,9 @@
-//! `vesper export`: everything that is stored, as JSON on standard output. Reads only, also beside a running serve.
+//! `vesper export`: everything that is stored, as JSON on standard output. Reads only, also beside a running serve or stack.
 
 use crate::serve::data_dir::DataDir;
 use crate::serve::runtime;
 use crate::stack::build::store_on;
-use crate::{Failure, cli};
+use crate::{Failure, cli, cloud};
 use std::io::Write as _;
 use std::path::Path;
 use vesper_functions::export::export;
@@ -13,17 +13,16 @@ use vesper_functions::export::export;
 /// # Errors
 /// A [`Failure`] that says what is wrong and what to do.
 pub fn run(args: &cli::Export) -> Result<(), Failure> {
-    let data = args.store.data.as_deref().ok_or_else(|| no_table(args.store.table.as_deref()))?;
-    runtime()?.block_on(print(data, args.with_personal_data))
+    runtime()?.block_on(async {
+        match (&args.store.data, &args.store.table) {
+            (Some(path), _) => of_directory(path, args.with_personal_data).await,
+            (None, Some(table)) => of_table(table, args.with_personal_data).await,
+            (None, None) => Err(Failure::usage("say which store: --data DIR or --table NAME")),
+        }
+    })
 }
 
-/// A table on AWS cannot be reached by this build.
-pub(crate) fn no_table(table: Option<&str>) -> Failure {
-    let table = table.unwrap_or("?");
-    Failure::usage(format!("--table {table}: this release knows local data directories only; use --data DIR"))
-}
-
-async fn print(path: &Path, with_personal_data: bool) -> Result<(), Failure> {
+async fn of_directory(path: &Path, with_personal_data: bool) -> Result<(), Failure> {
     let data = DataDir::beside(path)?;
     let failed = |e: &dyn std::fmt::Display| Failure::problem(format!("export {}: {e}", path.display()));
     if with_personal_data {
@@ -31,7 +30,21 @@ async fn print(path: &Path, with_personal_data: bool) -> Result<(), Failure> {
         record_look(&store).await.map_err(|e| failed(&e))?;
     }
     let store = store_on(&data.engine_read_only()?, data.key()?);
-    let all = export(&store, with_personal_data).await.map_err(|e| failed(&e))?;
+    print(export(&store, with_personal_data).await.map_err(|e| failed(&e))?)
+}
+
+/// Page by page, each consistent; nothing is written but the record of a look at personal data.
+async fn of_table(name: &str, with_personal_data: bool) -> Result<(), Failure> {
+    let table = cloud::Named::of(cloud::account()?, name).await?;
+    let failed = |e: &dyn std::fmt::Display| Failure::problem(format!("export {name}: {e}"));
+    let store = if with_personal_data { table.store_with_key().await? } else { table.store() };
+    if with_personal_data {
+        record_look(&store).await.map_err(|e| failed(&e))?;
+    }
+    print(export(&store, with_personal_data).await.map_err(|e| failed(&e))?)
+}
+
+fn print(all: serde_json::Value) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{all:#}").map_err(|e| Failure::problem(format!("write the export: {e}")))
 }
 

@@ -7,6 +7,7 @@ pub mod backtest;
 #[cfg(test)]
 mod between;
 pub mod cli;
+pub mod cloud;
 pub mod demo;
 pub mod doctor;
 pub mod export;

@@ -176,6 +176,23 @@ impl AwsStandin {
         self.state().parameters.insert(name.to_owned(), value.to_owned());
     }
 
+    /// A parameter as it stands.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        self.state().parameters.get(name).cloned()
+    }
+
+    /// A parameter goes; whether it was there.
+    pub fn remove_parameter(&self, name: &str) -> bool {
+        self.state().parameters.remove(name).is_some()
+    }
+
+    /// The names of all parameters.
+    #[must_use]
+    pub fn parameter_names(&self) -> Vec<String> {
+        self.state().parameters.keys().cloned().collect()
+    }
+
     fn apply(&self, operation: &str, body: &Value, raw: &[u8], half: bool) -> Answer {
         match operation.split_once(':').unwrap_or_default() {
             ("dynamodb", name) => self.engine.answer(name, raw),

@@ -143,6 +143,11 @@ impl Cloud {
         self.processes.clear();
     }
 
+    /// Ends the process of one function.
+    pub fn cold(&mut self, function: &str) {
+        self.processes.remove(function);
+    }
+
     /// Invokes a function.
     pub async fn invoke(&mut self, function: &str, payload: &Value) -> Outcome {
         let within_ms = if matches!(function, "push-books" | "due") { BOOKS_WITHIN_MS } else { WITHIN_MS };

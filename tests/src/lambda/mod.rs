@@ -7,4 +7,5 @@
 pub mod aws;
 pub mod cloud;
 pub mod cognito;
+pub mod operator;
 pub mod runtime;

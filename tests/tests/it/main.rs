@@ -19,4 +19,5 @@ mod restart;
 mod samples;
 mod scenarios;
 mod soak;
+mod stack;
 mod worklist;

@@ -11,8 +11,12 @@ use vesper_adapters::http::HttpRequest;
 /// A proxy in between, in plain words.
 const PROXY: &str = "the proxy in front of Vesper has to pass /webhooks/ on, with the body unchanged";
 
+/// The same of a stack.
+const STACK: &str = "the log of the function intake says why; a proxy of yours in between has to pass the body on unchanged";
+
 /// Asks the address for its health, and both doors to refuse what nobody signed.
 pub(super) async fn check(s: &Subject, url: Option<&str>, out: &mut Vec<Finding>) {
+    let proxy = s.runner.or(PROXY, STACK);
     let mut area = Area::new("address", out);
     let Some(url) = url else {
         return area.skipped("the public address is not known: give it with --url, or run vesper setup");
@@ -20,9 +24,12 @@ pub(super) async fn check(s: &Subject, url: Option<&str>, out: &mut Vec<Finding>
     match status(s, Method::GET, &format!("{url}/healthz")).await {
         Some(200) => area.ok(format!("{url} answers")),
         Some(404) => area.ok(format!("{url} answers, and keeps /healthz to itself")),
-        Some(status) => area.warning(format!("{url}/healthz answers {status}, expected 200"), PROXY),
+        Some(status) => area.warning(format!("{url}/healthz answers {status}, expected 200"), proxy),
         None => {
-            let remedy = "is vesper serve running, and the proxy in front of it? Is this its address?";
+            let remedy = s.runner.or(
+                "is vesper serve running, and the proxy in front of it? Is this its address?",
+                "is this the stack's address (its output WebhookUrl), or a domain of yours that points there?",
+            );
             return area.problem(format!("{url} does not answer: no webhook arrives"), remedy);
         }
     }
@@ -31,11 +38,11 @@ pub(super) async fn check(s: &Subject, url: Option<&str>, out: &mut Vec<Finding>
             Some(status) if status == refused => area.ok(format!("{path} refuses what nobody signed")),
             Some(status @ 200..=299) => area.problem(
                 format!("{url}{path} answers {status} to what nobody signed: this is not Vesper, and events are lost there"),
-                PROXY,
+                proxy,
             ),
             Some(503) => area.problem(format!("{url}{path} answers 503: it has no settings or secrets"), "run vesper setup"),
-            Some(status) => area.problem(format!("{url}{path} answers {status}, expected {refused}"), PROXY),
-            None => area.problem(format!("{url}{path} does not answer"), PROXY),
+            Some(status) => area.problem(format!("{url}{path} answers {status}, expected {refused}"), proxy),
+            None => area.problem(format!("{url}{path} does not answer"), proxy),
         }
     }
 }

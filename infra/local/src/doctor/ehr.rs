@@ -84,7 +84,11 @@ async fn feed(s: &Subject, bridge: &BridgeClient, now: Timestamp, area: &mut Are
         Err(e) => return area.problem(format!("how far the feed was read is not known: {e}"), "see the table below"),
     };
     if cursor.is_none() {
-        return area.warning("nothing of the EHR was read yet", "start vesper serve: it reads the feed at once");
+        let remedy = s.runner.or(
+            "start vesper serve: it reads the feed at once",
+            "the heartbeat has it read within minutes; else the logs of due and import say why not",
+        );
+        return area.warning("nothing of the EHR was read yet", remedy);
     }
     let page = match bridge.changes(cursor.as_deref(), 1, 0, now.as_second()).await {
         Ok(page) => page,
@@ -101,7 +105,10 @@ async fn feed(s: &Subject, bridge: &BridgeClient, now: Timestamp, area: &mut Are
     match behind {
         Some(behind) if behind.as_secs() > late_s => area.problem(
             format!("the EHR has changes that were not read, the oldest of them {} old", span(behind)),
-            "is vesper serve running? Its log says why the feed is not read",
+            s.runner.or(
+                "is vesper serve running? Its log says why the feed is not read",
+                "the logs of the functions due and import say why the feed is not read",
+            ),
         ),
         Some(_) => area.ok("the newest changes of the EHR are about to be read"),
         None if page.records.is_empty() => area.ok("the feed is read to its end"),

@@ -6,6 +6,7 @@ mod books;
 mod door;
 mod ehr;
 mod finding;
+mod stack;
 mod stripe;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ pub use finding::{Finding, Level};
 use crate::progress::Steps;
 use crate::secrets::SecretsFile;
 use crate::serve::data_dir::DataDir;
-use crate::serve::{log_from, runtime};
+use crate::serve::{log_from, read_text, runtime};
 use crate::setup::endpoint::{self, Remembered};
 use crate::stack::build::{queue_table_on, store_on, stored_go_live};
 use crate::stack::queues;
@@ -40,10 +41,12 @@ const SKEW_TOLD_S: i64 = 30;
 const SKEW_MAX_S: i64 = 300;
 
 /// What is looked at, in this order: area, and what.
-const LOOKS: [(&str, &str); 15] = [
+const LOOKS: [(&str, &str); 17] = [
     ("config", "practice.toml: readable, complete, no unknown key"),
     ("secrets", "each secret that the settings ask for: there, not blank, of the right mode"),
-    ("data", "the data directory or stack, and its data key"),
+    ("data", "the data directory or the stack's parameters, and the data key"),
+    ("stack", "its state, its table and backups, and whether its settings are those of practice.toml"),
+    ("heartbeat", "that the stack's heartbeat beats"),
     ("clock", "this machine's clock against Stripe's"),
     ("stripe key", "its mode, the rights that Vesper needs, and that it may not refund"),
     ("stripe webhook", "the endpoint: address, event types, api_version, enabled, signing secret, doubles"),
@@ -66,8 +69,8 @@ pub struct Subject {
     pub secrets: Secrets,
     /// The table, where a deployment was named.
     pub store: Option<Store>,
-    /// Events that wait in the local queue.
-    pub queued: Option<usize>,
+    /// Who does the work.
+    pub runner: Runner,
     /// When the practice went or goes live.
     pub go_live: Option<Timestamp>,
     /// The public address without a slash at its end, where it was given.
@@ -80,7 +83,43 @@ pub struct Subject {
     pub hasher: EmailHasher,
 }
 
+/// Who does the work of a deployment: a remedy names him.
+pub enum Runner {
+    /// `vesper serve`, with so many events in its queue, where that is known.
+    Serve(Option<usize>),
+    /// The functions of the stack of this name.
+    Stack(String),
+}
+
+impl Runner {
+    /// This where `vesper serve` works, else that.
+    const fn or<'t>(&self, serve: &'t str, stack: &'t str) -> &'t str {
+        match self {
+            Runner::Serve(_) => serve,
+            Runner::Stack(_) => stack,
+        }
+    }
+}
+
 impl Subject {
+    /// Of a deployment, with the clock and the outside systems of this machine.
+    async fn new(
+        settings: Settings,
+        secrets: Secrets,
+        store: Option<Store>,
+        key: &DataKey,
+        url: Option<String>,
+        runner: Runner,
+    ) -> Subject {
+        let go_live = match (&store, settings.practice.go_live) {
+            (_, Some(at)) => Some(at),
+            (Some(store), None) => stored_go_live(store).await.ok().flatten(),
+            (None, None) => None,
+        };
+        let (transport, clock) = (Arc::new(ReqwestTransport::new()), Arc::new(Timestamp::now));
+        Subject { settings, secrets, store, runner, go_live, url, transport, clock, hasher: key.email_hasher() }
+    }
+
     /// The public address: given, else the one that setup remembered.
     fn address(&self, remembered: Option<&Remembered>) -> Option<String> {
         let known = || remembered.and_then(|r| r.url.strip_suffix(endpoint::PATH)).map(str::to_owned);
@@ -99,36 +138,44 @@ impl Subject {
 /// A [`Failure`] with status 1 when a problem was found, 2 for wrong usage.
 pub fn run(args: &cli::Doctor) -> Result<(), Failure> {
     log_from(LevelFilter::ERROR);
-    if let Some(stack) = &args.place.stack {
-        return Err(crate::setup::no_stack(stack));
-    }
     if args.dry_run {
         return tell(LOOKS.iter().map(|(area, what)| format!("would look at   {area:<17} {what}")));
     }
-    let name = args.config.display().to_string();
-    let text = std::fs::read_to_string(&args.config)
-        .map_err(|e| Failure::usage(format!("read the settings {name}: {e}; --config names the practice.toml")))?;
+    let read = |path: &Path| read_text(path).map(|text| (text, path.display().to_string()));
+    let file = args.config.as_deref().map(read).transpose()?;
     let url = args.url.as_deref().map(crate::setup::base_url).transpose()?;
-    let findings = runtime()?.block_on(look(&text, &name, args.place.data.as_deref(), url));
+    let mut findings = Vec::new();
+    runtime()?.block_on(async {
+        let subject = match (&args.place.stack, &file) {
+            (Some(name), _) => stack::subject(name, file.as_ref(), url, &mut findings).await?,
+            (None, Some((text, name))) => here(text, name, args.place.data.as_deref(), url, &mut findings).await,
+            (None, None) => return Err(Failure::usage("say what to look at: --config practice.toml or --stack NAME")),
+        };
+        if let Some(subject) = subject {
+            let steps = Steps::on_stderr();
+            examine(&subject, &mut findings, &|what| steps.tell(what)).await;
+            steps.finish();
+        }
+        Ok(())
+    })?;
     report(&findings, args.json)
 }
 
-/// Looks at everything that can be reached from a config.
-async fn look(text: &str, name: &str, data: Option<&Path>, url: Option<String>) -> Vec<Finding> {
-    let mut out = Vec::new();
-    let Some(settings) = settings(text, name, &mut out) else { return out };
+/// What can be reached from a config and a directory; None when the config cannot be used.
+async fn here(text: &str, name: &str, data: Option<&Path>, url: Option<String>, out: &mut Vec<Finding>) -> Option<Subject> {
+    let settings = settings(text, name, out)?;
     let file = data.map(SecretsFile::of).transpose();
     let file = file.unwrap_or_else(|e| {
-        Area::new("secrets", &mut out).problem(e.message, "correct the file");
+        Area::new("secrets", out).problem(e.message, "correct the file");
         None
     });
     let lookup = |name: &str| match &file {
         Some(file) => file.lookup(name),
         None => std::env::var(name).ok(),
     };
-    let secrets = secrets(lookup, &settings, &mut out);
+    let secrets = secrets(lookup, &settings, out);
     let opened = match data {
-        Some(path) => open(path, &mut out).await,
+        Some(path) => open(path, out).await,
         None => None,
     };
     let (store, queued, key) = match opened {
@@ -136,18 +183,7 @@ async fn look(text: &str, name: &str, data: Option<&Path>, url: Option<String>) 
         // Nothing is hashed that anybody keeps.
         None => (None, None, DataKey::new([0; 32])),
     };
-    let go_live = match (&store, settings.practice.go_live) {
-        (_, Some(at)) => Some(at),
-        (Some(store), None) => stored_go_live(store).await.ok().flatten(),
-        (None, None) => None,
-    };
-    let (transport, clock) = (Arc::new(ReqwestTransport::new()), Arc::new(Timestamp::now));
-    let hasher = key.email_hasher();
-    let subject = Subject { settings, secrets, store, queued, go_live, url, transport, clock, hasher };
-    let steps = Steps::on_stderr();
-    examine(&subject, &mut out, &|what| steps.tell(what)).await;
-    steps.finish();
-    out
+    Some(Subject::new(settings, secrets, store, &key, url, Runner::Serve(queued)).await)
 }
 
 /// The settings; None when they cannot be used: then nothing else can be looked at.

@@ -60,7 +60,7 @@ impl Case {
             settings,
             secrets,
             store: Some(w.store.clone()),
-            queued: Some(0),
+            runner: Runner::Serve(Some(0)),
             url: None,
             transport: w.transport(),
             clock: w.clock.clone(),

@@ -3,7 +3,7 @@
 //! Must not: write.
 
 use super::finding::{Area, Finding};
-use super::{Subject, span};
+use super::{Runner, Subject, span};
 use jiff::Timestamp;
 use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_adapters::settings::{Books, Mode};
@@ -28,10 +28,10 @@ pub(super) async fn check(s: &Subject, health: Option<&Health>, out: &mut Vec<Fi
     let Some(health) = health else { return };
     let now = (s.clock)();
     let mut area = Area::new("write-backs", out);
-    effects(&mut area, "write-backs to the EHR", &health.write_backs, now);
+    effects(&mut area, &s.runner, "write-backs to the EHR", &health.write_backs, now);
     let mut area = Area::new("postings", out);
-    effects(&mut area, "postings to the books", &health.postings, now);
-    queues(health, s.queued, now, out);
+    effects(&mut area, &s.runner, "postings to the books", &health.postings, now);
+    queues(health, &s.runner, now, out);
     reviews(health, out);
     autopay(s, health, out);
 }
@@ -45,7 +45,10 @@ async fn stand(s: &Subject, store: &Store, out: &mut Vec<Finding>) -> Result<(),
     match switch::last_mode(store).await? {
         Some(last) if last != word => area.warning(
             format!("the settings say {word}, the last start was in {last} mode"),
-            "restart vesper serve: the mode changes at a start",
+            s.runner.or(
+                "restart vesper serve: the mode changes at a start",
+                "the heartbeat makes the switch within 15 minutes of vesper setup; else the log of due says why not",
+            ),
         ),
         _ if shadow => area.ok("shadow: everything is decided and shown, nothing is written to another system"),
         _ => area.ok("live"),
@@ -63,7 +66,10 @@ async fn stand(s: &Subject, store: &Store, out: &mut Vec<Finding>) -> Result<(),
     if !customers::all_listed(store).await? {
         Area::new("customers", out).warning(
             "Stripe's customers are not all listed yet: nobody is linked by e-mail until then",
-            "vesper setup lists them, and vesper serve does at its start",
+            s.runner.or(
+                "vesper setup lists them, and vesper serve does at its start",
+                "vesper setup lists them, and the stack does when the heartbeat begins",
+            ),
         );
     }
     if let Books::QuickBooks(q) = &s.settings.books
@@ -77,7 +83,7 @@ async fn stand(s: &Subject, store: &Store, out: &mut Vec<Finding>) -> Result<(),
     Ok(())
 }
 
-fn effects(area: &mut Area<'_>, what: &str, effects: &Effects, now: Timestamp) {
+fn effects(area: &mut Area<'_>, runner: &Runner, what: &str, effects: &Effects, now: Timestamp) {
     if effects.dead > 0 {
         area.problem(format!("{} {what} were given up", effects.dead), REDRIVE);
     }
@@ -90,11 +96,14 @@ fn effects(area: &mut Area<'_>, what: &str, effects: &Effects, now: Timestamp) {
     let met = effects.problem.as_ref().map(|p| format!(" ({p})")).unwrap_or_default();
     area.problem(
         format!("{text}{met}"),
-        "is vesper serve running, and the other system up? Is it paused? They are tried for 24 hours, then given up",
+        runner.or(
+            "is vesper serve running, and the other system up? Is it paused? They are tried for 24 hours, then given up",
+            "does the heartbeat beat, and is the other system up? Is it paused? They are tried for 24 hours, then given up",
+        ),
     );
 }
 
-fn queues(health: &Health, queued: Option<usize>, now: Timestamp, out: &mut Vec<Finding>) {
+fn queues(health: &Health, runner: &Runner, now: Timestamp, out: &mut Vec<Finding>) {
     let mut area = Area::new("queues", out);
     let dead: u64 = health.dead_letters.values().sum();
     if dead > 0 {
@@ -110,6 +119,7 @@ fn queues(health: &Health, queued: Option<usize>, now: Timestamp, out: &mut Vec<
             area.ok(text);
         }
     }
+    let Runner::Serve(queued) = runner else { return };
     match queued {
         Some(0) => area.ok("no event waits to be worked off"),
         Some(n) => area.ok(format!("{n} events wait to be worked off; a running vesper serve does it at once")),

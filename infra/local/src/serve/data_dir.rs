@@ -63,15 +63,12 @@ impl DataDir {
         self.path.join("vesper.db").is_file()
     }
 
-    /// Copies the data key to a new file, readable by its owner only.
+    /// The data key as it is kept, to be copied.
     ///
     /// # Errors
-    /// When the file exists, or cannot be written.
-    pub fn copy_key(&self, copy: &Path) -> Result<(), Failure> {
-        let cannot = |e: std::io::Error| Failure::usage(format!("copy the data key to {}: {e}", copy.display()));
-        let text = fs::read(self.path.join("key")).map_err(cannot)?;
-        let mut out = OpenOptions::new().create_new(true).write(true).mode(0o600).open(copy).map_err(cannot)?;
-        out.write_all(&text).and_then(|()| out.sync_all()).map_err(cannot)
+    /// When it cannot be read.
+    pub fn key_text(&self) -> Result<String, Failure> {
+        fs::read_to_string(self.path.join("key")).map_err(|e| self.problem("read the data key of", &e))
     }
 
     /// Looks into DIR beside a running serve.

@@ -86,10 +86,25 @@ pub(crate) fn log_from(usual: LevelFilter) {
 /// # Errors
 /// Exit status 2, naming file, line and key.
 pub fn read_settings(path: &Path, need: Need) -> Result<Settings, Failure> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("read the settings {name}: {e}; --config names the practice.toml")))?;
-    Settings::parse(&text, &name, need).map_err(|e| Failure::usage(e.to_string()))
+    let text = read_text(path)?;
+    Settings::parse(&text, &path.display().to_string(), need).map_err(|e| Failure::usage(e.to_string()))
+}
+
+/// The same for a deployment, with its text.
+///
+/// # Errors
+/// Exit status 2, naming file, line and key.
+pub(crate) fn read_config(path: &Path) -> Result<(String, Settings), Failure> {
+    Ok((read_text(path)?, read_settings(path, Need::Serve)?))
+}
+
+/// The text of practice.toml.
+///
+/// # Errors
+/// Exit status 2, naming the file.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    let cannot = |e| Failure::usage(format!("read the settings {}: {e}; --config names the practice.toml", path.display()));
+    std::fs::read_to_string(path).map_err(cannot)
 }
 
 async fn serve(args: &cli::Serve, settings: Settings, secrets: Secrets) -> Result<(), Failure> {

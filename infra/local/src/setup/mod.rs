@@ -7,9 +7,11 @@ pub mod accounts;
 mod books;
 pub mod consent;
 pub mod endpoint;
+mod local;
 mod place;
 mod report;
 mod secrets;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -17,16 +19,15 @@ mod webhook;
 pub use consent::Owner;
 pub use place::Place;
 pub use report::{Done, Line, Report};
+pub(crate) use stack::has_own_address;
 
 use crate::progress::Steps;
-use crate::secrets::SecretsFile;
-use crate::serve::data_dir::DataDir;
-use crate::serve::{log_from, read_settings, runtime};
-use crate::stack::build::{queue_table_on, store_on};
-use crate::stack::host::LocalHost;
+use crate::serve::{log_from, read_config, runtime};
 use crate::{Failure, cli};
 use jiff::Timestamp;
+use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use tracing_subscriber::filter::LevelFilter;
@@ -37,7 +38,7 @@ use vesper_adapters::personal::{DataKey, EmailHasher, Secret};
 use vesper_adapters::quickbooks::QuickBooksClient;
 use vesper_adapters::quickbooks::pacing::Pacer;
 use vesper_adapters::reqwest_transport::ReqwestTransport;
-use vesper_adapters::settings::{Books, EhrKind, Mode, Need, Secrets, Settings};
+use vesper_adapters::settings::{Books, EhrKind, Mode, Secrets, Settings};
 use vesper_adapters::stripe::client::StripeClient;
 use vesper_adapters::stripe::wire::Projection;
 use vesper_functions::app::{App, Ehr, QuickBooks};
@@ -96,14 +97,22 @@ impl Queues for NoQueues {
     }
 }
 
+/// What setup works on: where secrets are kept, the table, its key, and the address that it is known by.
+struct Opened {
+    place: Box<dyn Place>,
+    store: Option<Store>,
+    key: DataKey,
+    url: Option<String>,
+    host: Arc<dyn vesper_functions::app::Host>,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// A [`Failure`] with status 1 when something has to be mended by a person, 2 for wrong usage or settings.
 pub fn run(args: &cli::Setup) -> Result<(), Failure> {
     log_from(LevelFilter::ERROR);
-    let data = args.place.data.as_deref().ok_or_else(|| no_stack(args.place.stack.as_deref().unwrap_or("?")))?;
-    let settings = read_settings(&args.config, Need::Serve)?;
+    let (text, settings) = read_config(&args.config)?;
     let url = args.url.as_deref().map(base_url).transpose()?;
     let steps = Steps::on_stderr();
     let tell = |line: &Line| {
@@ -113,28 +122,32 @@ pub fn run(args: &cli::Setup) -> Result<(), Failure> {
         });
     };
     let mut report = Report::new(args.dry_run, &tell);
-    let opened = Opened::at(data, args.key_copy.as_deref(), &mut report)?;
     let open = |what: &str| steps.around(|| show(what, args.no_browser));
     let owner = Owner { redirect: &args.redirect, open: &open, paste: Arc::new(read_line) };
     let given = |name: &str| std::env::var(name).ok();
-    let work = Work {
-        settings: &settings,
-        place: Box::new(SecretsFile::of(data)?),
-        given: &given,
-        store: None,
-        url,
-        reconnect: args.reconnect,
-        dry_run: args.dry_run,
-        owner: &owner,
-        transport: Arc::new(ReqwestTransport::new()),
-        clock: Arc::new(Timestamp::now),
-        host: Arc::new(LocalHost::real()),
-        hasher: opened.key.email_hasher(),
-        go_live: None,
-    };
     let outcome = runtime()?.block_on(async {
-        let store = opened.store(args.dry_run).await?;
-        bring(Work { store, ..work }, &mut report).await
+        let key_copy = args.key_copy.as_deref();
+        let opened = match (&args.place.data, &args.place.stack) {
+            (Some(data), _) => local::open(data, key_copy, args.dry_run, &mut report).await?,
+            (None, Some(name)) => stack::open(name, &text, &settings, key_copy, &mut report).await?,
+            (None, None) => return Err(Failure::usage("say which deployment: --data DIR or --stack NAME")),
+        };
+        let work = Work {
+            settings: &settings,
+            place: opened.place,
+            given: &given,
+            store: opened.store,
+            url: url.or(opened.url),
+            reconnect: args.reconnect,
+            dry_run: args.dry_run,
+            owner: &owner,
+            transport: Arc::new(ReqwestTransport::new()),
+            clock: Arc::new(Timestamp::now),
+            host: opened.host,
+            hasher: opened.key.email_hasher(),
+            go_live: None,
+        };
+        bring(work, &mut report).await
     });
     steps.finish();
     outcome?;
@@ -221,59 +234,6 @@ fn app(w: &Work<'_>) -> Option<App> {
     })
 }
 
-/// A local data directory and its key.
-struct Opened {
-    dir: Option<DataDir>,
-    key: DataKey,
-}
-
-impl Opened {
-    /// Makes directory and key where they are missing; never a key over another.
-    fn at(path: &Path, key_copy: Option<&Path>, report: &mut Report<'_>) -> Result<Opened, Failure> {
-        const AREA: &str = "data key";
-        let made = !path.join("key").exists();
-        if made && path.join("vesper.db").is_file() {
-            let text = format!("{0} has data and no key: restore {0}/key from your safe copy", path.display());
-            return Err(Failure::usage(text));
-        }
-        let text = format!("make {}/key, 32 random bytes", path.display());
-        if made && !report.may(AREA, &text) {
-            return Ok(Opened { dir: None, key: DataKey::new([0; 32]) });
-        }
-        let dir = DataDir::at(path)?;
-        let key = dir.key()?;
-        if made {
-            report.changed(
-                AREA,
-                format!("{text}: keep a copy in another place (--key-copy FILE); without it nothing personal can be read again"),
-            );
-        } else {
-            report.unchanged(AREA, format!("{}/key is there", path.display()));
-        }
-        if let Some(copy) = key_copy
-            && report.may(AREA, &format!("copy the key to {}", copy.display()))
-        {
-            dir.copy_key(copy)?;
-            report.changed(AREA, format!("a copy of the key is in {}", copy.display()));
-        }
-        Ok(Opened { dir: Some(dir), key })
-    }
-
-    /// The table; a dry run makes none, and opens what there is without the right to write.
-    async fn store(&self, dry_run: bool) -> Result<Option<Store>, Failure> {
-        let Some(dir) = &self.dir else { return Ok(None) };
-        if dry_run {
-            return Ok(if dir.has_data() { Some(store_on(&dir.engine_read_only()?, self.key.clone())) } else { None });
-        }
-        let engine = dir.engine()?;
-        let store = store_on(&engine, self.key.clone());
-        let failed = |e: &dyn std::fmt::Display| Failure::problem(format!("make the tables: {e}"));
-        store.table().create_if_absent().await.map_err(|e| failed(&e))?;
-        queue_table_on(&engine).create_if_absent().await.map_err(|e| failed(&e))?;
-        Ok(Some(store))
-    }
-}
-
 fn end(report: &Report<'_>, dry_run: bool) -> Result<(), Failure> {
     let (problems, todos) = (report.count(Done::Problem), report.count(Done::Todo));
     let did = match (dry_run, report.count(if dry_run { Done::Would } else { Done::Changed })) {
@@ -309,9 +269,11 @@ fn read_line() -> Option<String> {
     std::io::stdin().read_line(&mut line).ok().filter(|n| *n > 0).map(|_| line)
 }
 
-/// A stack on AWS cannot be reached by this build.
-pub(crate) fn no_stack(stack: &str) -> Failure {
-    Failure::usage(format!("--stack {stack}: this release knows local data directories only; use --data DIR"))
+/// Copies the data key to a new file, readable by its owner only.
+fn copy_key(text: &str, copy: &Path) -> Result<(), Failure> {
+    let cannot = |e: std::io::Error| Failure::usage(format!("copy the data key to {}: {e}", copy.display()));
+    let mut out = OpenOptions::new().create_new(true).write(true).mode(0o600).open(copy).map_err(cannot)?;
+    writeln!(out, "{}", text.trim()).and_then(|()| out.sync_all()).map_err(cannot)
 }
 
 /// A public address as it is used: with its scheme, without a slash at its end.

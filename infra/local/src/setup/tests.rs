@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::between::{ADDRESS, Between};
+use crate::stack::host::LocalHost;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
