@@ -14,6 +14,14 @@ use crate::{chores, push_books, switch};
 /// When the store does not answer; then nothing may run.
 pub async fn at_start(app: &App) -> Result<(), Unfinished> {
     switch::at_start(app).await?;
-    push_books::reconnected(app).await?;
-    chores::at_start(app).await
+    after_switch(app).await
+}
+
+/// The rest of it, without which all other work may go on. Neither part waits for the other.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn after_switch(app: &App) -> Result<(), Unfinished> {
+    let connected = push_books::reconnected(app).await;
+    chores::at_start(app).await.and(connected)
 }

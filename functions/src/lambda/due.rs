@@ -7,7 +7,7 @@ use super::workers::import_wanted;
 use crate::app::App;
 use crate::failure::Unfinished;
 use crate::task::Task;
-use crate::{dead_letters, due, reconcile, seal, start};
+use crate::{dead_letters, due, reconcile, seal, start, switch};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::de::IgnoredAny;
 use std::process::ExitCode;
@@ -53,55 +53,114 @@ async fn handle(due: Arc<Due>, event: LambdaEvent<IgnoredAny>) -> Result<(), Err
 
 impl Due {
     async fn beat(&self, app: &Arc<App>) -> Result<(), Error> {
-        let fresh = self.start(app).await?;
-        let woken = due::wake(app, MOST, |_| false).await?;
-        if due::poll_is_due(app).await? {
+        // Each part by itself: what fails holds up nothing else, and the next beat makes up for it. Only nothing may run before the
+        // switch between shadow and live is made.
+        let mut parts = Parts::default();
+        let fresh = self.start(app, &mut parts).await?;
+        let woken = parts.did("wake what is due", due::wake(app, MOST, |_| false).await);
+        if parts.did("look whether the EHR is to be polled", due::poll_is_due(app).await) == Some(true) {
             app.bus.tell(import_wanted());
         }
-        let sealed = seal::seal(app).await?;
+        let sealed = parts.did("seal the audit trail", seal::seal(app).await);
         tracing::debug!(woken, sealed, "a beat");
         let minute = app.now().as_second().div_euclid(60);
         if fresh || minute.rem_euclid(EVERY_MINUTES) == 0 {
-            self.receive_all(app).await?;
-            if !reconcile::customers::all_listed(&app.store).await? {
-                app.queues.send(Task::ListCustomersV1, 0).await?;
+            parts.did("receive dead letters", self.receive_all(app).await);
+            parts.did("have Stripe's customers listed", want_customers(app).await);
+            if let Some(open) = parts.did("count the open questions", app.store.open_reviews(None, REVIEWS_MAX).await) {
+                tracing::info!(open_reviews = open.len(), "questions are open");
             }
-            let open_reviews = app.store.open_reviews(None, REVIEWS_MAX).await?.len();
-            tracing::info!(open_reviews, "questions are open");
-            due::beaten(app).await?;
+            // Only of a beat that came through all it does.
+            if parts.failed.is_none() {
+                parts.did("note the beat", due::beaten(app).await);
+            }
         }
-        Ok(())
+        parts.outcome()
     }
 
     /// What `vesper serve` does at its start, whenever settings or secrets were read anew; whether that was so.
-    async fn start(&self, app: &Arc<App>) -> Result<bool, Unfinished> {
+    async fn start(&self, app: &Arc<App>, parts: &mut Parts) -> Result<bool, Unfinished> {
         let known = self.started.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|a| Arc::ptr_eq(a, app));
         if known {
             return Ok(false);
         }
-        start::at_start(app).await?;
-        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(app));
+        switch::at_start(app).await?;
+        if parts.did("start", start::after_switch(app).await).is_some() {
+            *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(app));
+        }
         Ok(true)
     }
 
     async fn receive_all(&self, app: &App) -> Result<(), Error> {
+        let mut parts = Parts::default();
         for (queue, url) in self.apps.environment().dead_letter_urls()? {
             for _ in 0..RECEIVES_MAX {
-                if self.receive(app, &queue, &url).await? == 0 || !app.has_time_for(10) {
+                let received = self.receive(app, &queue, &url, &mut parts).await;
+                if parts.did("receive from a queue", received).unwrap_or(0) == 0 || !app.has_time_for(10) {
                     break;
                 }
             }
         }
-        Ok(())
+        parts.outcome()
     }
 
-    /// Stored as a row with its review first, deleted then: a crash in between finds the row, and asks nothing twice.
-    async fn receive(&self, app: &App, queue: &str, url: &str) -> Result<usize, Error> {
-        let dead = self.sqs.receive(url).await.map_err(|e: AwsError| Error::from(e.to_string()))?;
+    /// Stored as a row with its review first, deleted then: a crash in between finds the row, and asks nothing twice. A letter that
+    /// cannot be stored comes again.
+    async fn receive(&self, app: &App, queue: &str, url: &str, parts: &mut Parts) -> Result<usize, AwsError> {
+        let dead = self.sqs.receive(url).await?;
         for letter in &dead {
-            dead_letters::bury_as(app, queue, &letter.id, &letter.body, "it failed five times").await?;
-            self.sqs.delete(url, letter).await?;
+            let buried = dead_letters::bury_as(app, queue, &letter.id, &letter.body, "it failed five times").await;
+            if parts.did("store a dead letter", buried).is_some() {
+                parts.did("remove a dead letter", self.sqs.delete(url, letter).await);
+            }
         }
         Ok(dead.len())
+    }
+}
+
+async fn want_customers(app: &App) -> Result<(), Unfinished> {
+    if reconcile::customers::all_listed(&app.store).await? {
+        return Ok(());
+    }
+    Ok(app.queues.send(Task::ListCustomersV1, 0).await?)
+}
+
+/// What a beat is made of: a part that failed is logged, and the first failure is the beat's.
+#[derive(Default)]
+struct Parts {
+    failed: Option<Error>,
+}
+
+impl Parts {
+    /// What the part came to; None when it failed.
+    fn did<T>(&mut self, part: &'static str, outcome: Result<T, impl Into<Error>>) -> Option<T> {
+        match outcome {
+            Ok(done) => Some(done),
+            Err(e) => {
+                let problem: Error = e.into();
+                tracing::error!(part, problem = %problem, "a part of the beat failed");
+                self.failed.get_or_insert(problem);
+                None
+            }
+        }
+    }
+
+    /// The first failure.
+    fn outcome(self) -> Result<(), Error> {
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_fails_is_the_outcome_and_stops_no_other() {
+        let mut parts = Parts::default();
+        let done: [Option<u8>; 4] = [Ok(1), Err("the first"), Err("the second"), Ok(2)].map(|part| parts.did("a part", part));
+        assert_eq!(done, [Some(1), None, None, Some(2)]);
+        assert_eq!(parts.outcome().unwrap_err().to_string(), "the first");
+        assert!(Parts::default().outcome().is_ok());
     }
 }
