@@ -5,6 +5,7 @@
 pub mod answers;
 mod declines;
 mod failed;
+mod hold;
 mod items;
 mod month;
 pub mod page;

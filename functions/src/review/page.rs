@@ -6,7 +6,7 @@
 use super::answers::{Answered, Chosen, answer, apply_credit, credit_back, mark_done, move_allocations, take_back};
 use super::session::{COOKIE, SESSION_S, Session, Sessions};
 use super::show::{self, Again, Message};
-use super::{failed, month, payouts};
+use super::{failed, hold, month, payouts};
 use crate::app::App;
 use crate::failure::Unfinished;
 use askama::Template;
@@ -180,6 +180,14 @@ async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<
     let Some(session) = request.cookie(COOKIE).and_then(|c| sessions.find(c, app.host.real_unix_s())) else {
         return Ok(signed_out());
     };
+    let mut response = inside(app, &session, request, path).await?;
+    response.body = hold::shown_on(app, response.body).await?;
+    Ok(response)
+}
+
+/// The pages of who is signed in.
+async fn inside(app: &App, session: &Session<'_>, request: &PageRequest, path: &str) -> Result<PageResponse, Unfinished> {
+    let method = request.method.as_str();
     let fields = Fields::of(request);
     if method == "POST" {
         if request.body.len() > FORM_BYTES_MAX {
@@ -194,8 +202,13 @@ async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<
             return Ok(PageResponse::not_found());
         }
         let (after, items_after) = (request.parameter("after"), request.parameter("items_after"));
-        let list = show::list(app, session.who, after.as_deref(), items_after.as_deref()).await?;
+        let list = show::list(app, (session.who, &session.csrf), after.as_deref(), items_after.as_deref()).await?;
         return Ok(PageResponse::page(200, &list));
+    }
+    if (method, path) == ("POST", "/review/pause") {
+        let done = hold::post(app, session.who, &fields.what).await?;
+        let unknown = || PageResponse::message(422, "Not possible", "Press one of the buttons.");
+        return Ok(if done { PageResponse::see_other("/review") } else { unknown() });
     }
     if (method, path) == ("GET", "/review/recoveries") {
         return Ok(PageResponse::page(200, &failed::list(app, request.parameter("after").as_deref()).await?));
@@ -204,20 +217,16 @@ async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<
         return Ok(PageResponse::page(200, &month::month(app, request.parameter("month").as_deref()).await?));
     }
     if let Some(id) = path.strip_prefix("/review/").and_then(|id| ReviewId::parse(id).ok()) {
-        return if method == "POST" {
-            post_review(app, &session, &id, fields).await
-        } else {
-            get_review(app, &session, &id).await
-        };
+        return if method == "POST" { post_review(app, session, &id, fields).await } else { get_review(app, session, &id).await };
     }
     if method == "GET" && (path == "/payouts" || path.starts_with("/payouts/")) {
         return get_payouts(app, request, path).await;
     }
     if let Some(id) = path.strip_prefix("/payments/").and_then(|id| PaymentId::parse(id).ok()) {
         return if method == "POST" {
-            post_payment(app, &session, &id, fields).await
+            post_payment(app, session, &id, fields).await
         } else {
-            get_payment(app, &session, &id).await
+            get_payment(app, session, &id).await
         };
     }
     Ok(PageResponse::not_found())
@@ -255,6 +264,8 @@ struct Fields {
     csrf: String,
     answer: String,
     invoice: String,
+    /// What is to be held.
+    what: String,
     /// What was typed as the EHR's id of a worklist item, by its effect.
     typed_ids: Vec<(String, String)>,
 }
@@ -270,6 +281,7 @@ impl Fields {
                 "version" => fields.version = value.parse().ok(),
                 "csrf" => fields.csrf = value.into_owned(),
                 "answer" => fields.answer = value.into_owned(),
+                "what" => fields.what = value.into_owned(),
                 "invoice" => fields.invoice = value.trim().to_owned(),
                 name => {
                     let effect = name.strip_prefix("ehr_payment:").filter(|_| !value.trim().is_empty());

@@ -4,6 +4,7 @@
 
 use super::answers::from_credit;
 use super::failed::{self, Card};
+use super::hold::{self, HoldForm};
 use super::items::{self, Item, ItemList};
 use super::words;
 use crate::app::App;
@@ -58,6 +59,7 @@ pub(super) struct ListPage {
     rows: Vec<ListRow>,
     more: Option<String>,
     items: ItemList,
+    hold: HoldForm,
 }
 
 /// A name and what stands behind it.
@@ -205,7 +207,12 @@ fn client_of(payment: &Payment) -> Option<ClientId> {
 }
 
 /// The open reviews and worklist items, oldest first; `after` and `items_after` are where an earlier page ended.
-pub(super) async fn list(app: &App, who: &str, after: Option<&str>, items_after: Option<&str>) -> Result<ListPage, Unfinished> {
+pub(super) async fn list(
+    app: &App,
+    (who, csrf): (&str, &str),
+    after: Option<&str>,
+    items_after: Option<&str>,
+) -> Result<ListPage, Unfinished> {
     let reviews = app.store.open_reviews(after, LIST_MAX).await?;
     let mut names = Names::new(app);
     let mut rows = Vec::new();
@@ -233,7 +240,8 @@ pub(super) async fn list(app: &App, who: &str, after: Option<&str>, items_after:
     let last = reviews.last().map(|r| format!("{}%23{}", stamp(r.item.review.opened_at), r.item.review.id));
     let items = items::open(app, items_after, &mut names).await?;
     names.note(who, "review list").await?;
-    Ok(ListPage { rows, more: last.filter(|_| full), items })
+    let hold = hold::form(app, csrf).await?;
+    Ok(ListPage { rows, more: last.filter(|_| full), items, hold })
 }
 
 /// What was received; of a card that failed, what should have been.

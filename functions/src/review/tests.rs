@@ -4,6 +4,7 @@ use super::answers::{Answered, Chosen, answer, move_allocations, take_back};
 use super::page::{PageRequest, PageResponse, handle};
 use super::session::Sessions;
 use crate::changes::{Ask, Changes};
+use crate::pause::{self, Pause};
 use crate::task::Task;
 use crate::testing::{Bench, SETTINGS, Script};
 use std::collections::BTreeMap;
@@ -663,6 +664,45 @@ pub(super) fn hidden(html: &str, name: &str) -> String {
     let mark = format!("name=\"{name}\" value=\"");
     let from = html.find(&mark).unwrap() + mark.len();
     html[from..].split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_person_holds_what_vesper_does_and_every_page_says_so() {
+    let p = Practice::new(&SEVERAL).await;
+    p.pay(5000, None).await;
+    let review = format!("/review/{}", p.the_review().await.item.review.id);
+    let pages = ["/review", &review, "/payments/pi_1", "/payouts", "/review/month", "/review/recoveries", "/nowhere"];
+    let b = Browser::signed_in(&p).await;
+    let list = b.get("/review").await.body;
+    assert!(list.contains("Nothing is held.") && list.matches("<form ").count() == 1 && !list.contains("class=\"held\""));
+    let csrf = hidden(&list, "csrf");
+    let cases = [
+        (Pause::All, "All", "nothing is written to the EHR"),
+        (Pause::Postings, "Postings", "nothing is posted"),
+        (Pause::Retries, "Retries", "cards are not charged"),
+    ];
+    for (pause, what, says) in cases {
+        let button = format!("<button name=\"what\" value=\"{}\">", pause.as_str());
+        assert!(b.get("/review").await.body.contains(&button), "{what}");
+        let sent = b.post("/review/pause", &[("csrf", &csrf), ("what", pause.as_str())], &[]).await;
+        assert_eq!((sent.status, header(&sent, "location")), (303, Some("/review")), "{what}");
+        assert_eq!(pause::current(&p.bench.app).await.unwrap(), pause);
+        assert!(!b.get("/review").await.body.contains(&button), "it is what is held already");
+        for page in pages {
+            let body = b.get(page).await.body;
+            assert!(body.contains("class=\"held\"") && body.contains(says) && body.contains("/review#pause"), "{page}: {body}");
+        }
+    }
+    assert_eq!(b.get(&review).await.body.matches("<form ").count(), 1, "of a question there is one form");
+    for (fields, status) in [([("csrf", "0"), ("what", "none")], 403), ([("csrf", csrf.as_str()), ("what", "everything")], 422)] {
+        assert_eq!(b.post("/review/pause", &fields, &[]).await.status, status);
+    }
+    assert_eq!(Browser::new(&p).post("/review/pause", &[("csrf", &csrf), ("what", "none")], &[]).await.status, 401);
+    assert_eq!(pause::current(&p.bench.app).await.unwrap(), Pause::Retries);
+    assert!(!Browser::new(&p).get("/review").await.body.contains("class=\"held\""), "not to who is not signed in");
+    b.post("/review/pause", &[("csrf", &csrf), ("what", "none")], &[]).await;
+    assert!(!b.get("/review").await.body.contains("class=\"held\""));
+    assert_eq!(p.audited("paused").await.len(), 4);
 }
 
 #[tokio::test]
