@@ -73,6 +73,11 @@ def queues(template: dict):
                 yield f"{name}: its event source does not report which message of a batch failed"
             if properties.get("BatchSize") != 1:
                 yield f"{name} moves money: its batch size is 1, so that no message loses a receive to another one"
+            if name == "push-books":
+                at_once = properties["ScalingConfig"]["MaximumConcurrency"]
+                callers = re.search(r"QUICKBOOKS_CALLERS: u32 = (\d+);", (ROOT / "functions/src/lambda/ready.rs").read_text())
+                if callers is None or int(callers[1]) != at_once + 1:
+                    yield f"{name}: {at_once} at a time and the nightly proof share the pace of QuickBooks, lambda/ready.rs says otherwise"
     if len(sources) > WORK_QUEUES_MAX:
         yield f"{len(sources)} queues are polled all month, at most {WORK_QUEUES_MAX} may be"
     for name, queue in all_queues.items():

@@ -39,6 +39,8 @@ pub struct AppParts {
     pub bus: Arc<dyn Bus>,
     /// Time and randomness.
     pub host: Arc<dyn Host>,
+    /// How many processes call QuickBooks at the same time, this one included: each keeps to its part of the pace.
+    pub quickbooks_callers: u32,
 }
 
 /// How this practice's events are projected.
@@ -52,7 +54,7 @@ pub fn projection(settings: &Settings, key: &DataKey) -> Projection {
 /// # Errors
 /// When the store does not say when the practice went live.
 pub async fn assemble(parts: AppParts) -> Result<App, Failed> {
-    let AppParts { store, key, settings, secrets, transport, queues, bus, host } = parts;
+    let AppParts { store, key, settings, secrets, transport, queues, bus, host, quickbooks_callers } = parts;
     let go_live = go_live(&store, &settings, host.now()).await?;
     let projection = projection(&settings, &key);
     let stripe = &settings.stripe;
@@ -69,7 +71,7 @@ pub async fn assemble(parts: AppParts) -> Result<App, Failed> {
         Books::QuickBooks(q) => Some(QuickBooks {
             client: QuickBooksClient::new(Arc::clone(&transport), &q.api_base, &q.realm_id),
             transport,
-            pacer: std::sync::Mutex::new(Pacer::new(q.max_per_minute)),
+            pacer: std::sync::Mutex::new(Pacer::shared(q.max_per_minute, quickbooks_callers)),
             refreshing: tokio::sync::Mutex::new(()),
         }),
         Books::None => None,

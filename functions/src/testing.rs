@@ -225,7 +225,7 @@ pub async fn app_with(engine: &Engine, transport: SharedTransport, settings: &st
     settings.practice.go_live.get_or_insert(Timestamp::UNIX_EPOCH);
     let (store, bus) = (Store::new(table, key.clone()), Arc::new(LogBus));
     let (queues, of_host) = (queue.clone(), host.clone());
-    let parts = AppParts { store, key, settings, secrets, transport, queues, bus, host: of_host };
+    let parts = AppParts { store, key, settings, secrets, transport, queues, bus, host: of_host, quickbooks_callers: 1 };
     let app = assemble(parts).await.unwrap();
     Bench { app, host, queue }
 }

@@ -21,6 +21,9 @@ use vesper_adapters::personal::DataKey;
 use vesper_adapters::reqwest_transport::ReqwestTransport;
 use vesper_adapters::settings::{Mode, Need, Secrets, Settings};
 
+/// So many processes may call QuickBooks at the same time: those of push-books (MaximumConcurrency of infra/template.yaml), and the
+/// nightly proof, which holds a lease.
+const QUICKBOOKS_CALLERS: u32 = 3;
 /// How long settings and secrets are kept, in seconds.
 const KEPT_S: i64 = 15 * 60;
 /// They are read again at most so often, in seconds.
@@ -247,6 +250,7 @@ impl Apps {
             queues: Arc::new(SqsQueues::new(&self.ready.environment)),
             bus: Arc::clone(&self.bus) as Arc<dyn crate::bus::Bus>,
             host: Arc::clone(&self.host) as Arc<dyn crate::app::Host>,
+            quickbooks_callers: QUICKBOOKS_CALLERS,
         };
         assemble(parts).await.map_err(|e| NotReady::Store(e.to_string()))
     }

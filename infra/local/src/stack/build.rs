@@ -94,6 +94,7 @@ pub async fn build_on(table: &(dyn Fn(&str) -> Table + Sync), parts: Parts) -> R
         queues: Arc::new(queues.clone()),
         bus: Arc::new(LogBus),
         host,
+        quickbooks_callers: 1,
     });
     let app = app.await?;
     Ok(Stack::new(Arc::new(app), queues, parts.host))

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::VecDeque;
 
 /// The most calls in any one second (facts/quickbooks.md A2).
-const MAX_PER_SECOND: usize = 10;
+const MAX_PER_SECOND: u32 = 10;
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -15,6 +15,7 @@ const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Pacer {
     max_per_minute: u32,
+    max_per_second: usize,
     /// When the bucket will be full again: each call moves it on by one interval.
     full_at: Timestamp,
     /// The calls of the last minute, oldest first.
@@ -27,8 +28,17 @@ impl Pacer {
     /// Paces to `max_per_minute` calls (`books.max_per_minute` of contracts/settings.md); 0 counts as 1.
     #[must_use]
     pub fn new(max_per_minute: u32) -> Self {
+        Self::shared(max_per_minute, 1)
+    }
+
+    /// The part of one of so many processes that call at the same time and know nothing of each other; each may call at least once
+    /// per minute. 0 counts as 1.
+    #[must_use]
+    pub fn shared(max_per_minute: u32, processes: u32) -> Self {
+        let part = |whole: u32| whole.checked_div(processes).unwrap_or(whole).max(1);
         Self {
-            max_per_minute: max_per_minute.max(1),
+            max_per_minute: part(max_per_minute),
+            max_per_second: usize::try_from(part(MAX_PER_SECOND)).unwrap_or(1),
             full_at: Timestamp::MIN,
             granted: VecDeque::new(),
             promised: Timestamp::MIN,
@@ -69,11 +79,12 @@ impl Pacer {
     /// The first moment at which no limit is in the way.
     fn free_at(&self) -> Timestamp {
         // The bucket holds `burst` calls: one is left while it lacks at most `burst - 1` intervals.
-        let burst = (self.max_per_minute / 60).clamp(1, 10);
+        let per_second = usize::try_from(self.max_per_minute / 60).unwrap_or(usize::MAX);
+        let burst = per_second.clamp(1, self.max_per_second);
         let slack = self.interval().saturating_mul(i32::try_from(burst).unwrap_or(1).saturating_sub(1));
         let bucket = self.full_at.checked_sub(slack).unwrap_or(Timestamp::MIN);
         let nth_last = |n: usize| self.granted.len().checked_sub(n).and_then(|at| self.granted.get(at));
-        let second = nth_last(MAX_PER_SECOND).map_or(Timestamp::MIN, |t| later(*t, SECOND));
+        let second = nth_last(self.max_per_second).map_or(Timestamp::MIN, |t| later(*t, SECOND));
         let per_minute = usize::try_from(self.max_per_minute).unwrap_or(usize::MAX);
         let minute = nth_last(per_minute).map_or(Timestamp::MIN, |t| later(*t, MINUTE));
         bucket.max(second).max(minute)
@@ -96,6 +107,25 @@ mod tests {
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_millisecond(1_795_000_000_000 + ms).unwrap()
+    }
+
+    #[test]
+    fn processes_that_share_the_pace_stay_below_it_together() {
+        for (per_minute, processes) in [(400_u32, 3), (400, 1), (450, 2), (60, 3)] {
+            let allowed = usize::try_from(per_minute).unwrap();
+            let mut pacers: Vec<Pacer> = (0..processes).map(|_| Pacer::shared(per_minute, processes)).collect();
+            let mut taken = Vec::new();
+            for ms in (0..150_000).step_by(10) {
+                taken.extend(pacers.iter_mut().filter_map(|p| p.take(at(ms)).ok()).map(|()| ms));
+            }
+            let most_within = |span: i64| {
+                let within = |from: &i64| taken.iter().filter(|t| (*from..*from + span).contains(*t)).count();
+                taken.iter().step_by(7).map(within).max().unwrap_or(0)
+            };
+            let (minute, second) = (most_within(60_000), most_within(1_000));
+            assert!(minute <= allowed && second <= 10, "{per_minute}/{processes}: {minute} a minute, {second} a second");
+            assert!(minute * 10 >= allowed * 9, "{per_minute}/{processes}: {minute} a minute is too slow");
+        }
     }
 
     #[test]
