@@ -27,6 +27,10 @@ use vesper_core::review::{Answer, Question, Reason};
 
 /// A reversal waits at least so long for what comes before it, in seconds.
 const WAIT_S: i64 = 5;
+/// What a reversal says that waits for its payment.
+const NOT_WRITTEN: &str = "the payment it takes back is not written yet";
+/// What a reversal says that waits for an earlier one.
+const NOT_FIRST: &str = "an earlier reversal of the same payment is not done yet";
 
 /// A row that carries a write-back effect.
 trait Writes: Stored {
@@ -200,33 +204,39 @@ async fn reverse(app: &App, mut read: Read<StoredReversal>) -> Result<(), Unfini
     }
     let effect = allocation.item.effect.as_ref();
     if allocation.item.ehr_payment.is_none() && effect.is_some_and(Effect::is_waiting) {
-        return wait(app, read, "the payment it takes back is not written yet").await;
+        return wait(app, read, NOT_WRITTEN).await;
     }
     let Some(bridge) = &app.ehr.bridge else { return worklist::hand_over_reversal(app, read, ask_first).await };
     let others = others(app, &read.item).await?;
     if others.first {
-        return wait(app, read, "an earlier reversal of the same payment is not done yet").await;
+        return wait(app, read, NOT_FIRST).await;
+    }
+    if matches!(read.item.effect.problem.as_deref(), Some(NOT_WRITTEN | NOT_FIRST)) {
+        read.item.effect.since = app.now(); // What it waited for does not count towards its 24 hours.
     }
     let written = match written_id(app, bridge, &allocation.item).await {
         Ok(Some(id)) => id,
         Ok(None) => return reversed(app, read, "the payment was never written").await,
         Err(e) => return could_not_ask(app, read, &e).await,
     };
-    // A sum does not tell whose reversal it holds. Where a key protects, the same call says it.
-    if ask_first && !is_idempotent(app, bridge).await {
+    if ask_first {
         let found = match bridge.payment_by_reference(&allocation.item.allocation.reference, app.host.real_unix_s()).await {
             Ok(found) => found.map_or(Minor::ZERO, |p| p.reversed),
             Err(e) => return could_not_ask(app, read, &e).await,
         };
-        match others.is_in(found, read.item.amount) {
+        let may_call = match others.is_in(found, read.item.amount) {
             Some(true) => return reversed(app, read, "found reversed").await,
-            Some(false) if read.item.effect.not_found(app.now(), false) => {}
-            Some(false) => return later(app, read).await,
+            Some(false) => may_call_again(app, bridge, &mut read).await?,
+            // A sum does not tell whose reversal it holds. Where a key protects, the same call under it does.
+            None if is_idempotent(app, bridge).await => true,
             None => {
                 let problem = "another reversal of the same payment is in doubt, too: nobody can say which of them the EHR has";
                 let died = read.item.effect.fail_to_ask(app.now(), None, problem);
                 return after_failure(app, read, died, None).await;
             }
+        };
+        if !may_call {
+            return later(app, read).await;
         }
     }
     match bridge.capabilities_lately(app.now().as_second(), app.host.real_unix_s()).await {

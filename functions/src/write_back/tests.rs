@@ -215,15 +215,24 @@ async fn of_two_reversals_in_doubt_neither_is_taken_for_the_other() {
 }
 
 #[tokio::test]
-async fn a_reversal_beside_a_dead_one_in_doubt_is_asked_about_where_no_key_protects() {
-    let p = Practice::new().await;
-    p.ehr.set_capabilities(capabilities(false));
-    assert_eq!(p.to_its_end(&p.allocated().await).await, EffectState::Done);
-    let (first, second) = (p.take_back(1, 3000).await, p.take_back(2, 3000).await);
-    let down = p.ehr.fault(Fault::new(REVERSE, FaultKind::Lost).always());
-    assert_eq!(p.to_its_end(&first).await, EffectState::Dead);
-    p.ehr.clear_fault(down);
-    p.ehr.fault(Fault::new(REVERSE, FaultKind::LostAfter));
-    assert_eq!(p.to_its_end(&second).await, EffectState::Dead, "either of them may be the one that the EHR has");
-    assert_eq!((p.reversed(), p.asked("eff_1_r2").await.len()), (3000, 1));
+async fn beside_a_dead_reversal_in_doubt_the_key_tells_and_where_none_protects_a_person_is_asked() {
+    for (idempotent, end, asked) in [(true, EffectState::Done, 0), (false, EffectState::Dead, 1)] {
+        let p = Practice::new().await;
+        p.ehr.set_capabilities(capabilities(idempotent));
+        assert_eq!(p.to_its_end(&p.allocated().await).await, EffectState::Done);
+        let (first, second) = (p.take_back(1, 3000).await, p.take_back(2, 3000).await);
+        let down = p.ehr.fault(Fault::new(REVERSE, FaultKind::Lost).always());
+        p.write(&second).await;
+        p.write(&first).await;
+        p.write(&second).await;
+        assert_eq!(p.effect_of(&second).await.tries, 0, "it waits for the first");
+        assert_eq!(p.to_its_end(&first).await, EffectState::Dead);
+        p.ehr.clear_fault(down);
+        p.ehr.fault(Fault::new(REVERSE, FaultKind::LostAfter));
+        p.bench.host.advance_s(BACKOFF_MAX_S);
+        p.write(&second).await;
+        assert_eq!(p.effect_of(&second).await.state, EffectState::Failed, "the day that it waited does not count");
+        assert_eq!(p.to_its_end(&second).await, end, "idempotent writes: {idempotent}");
+        assert_eq!((p.reversed(), p.asked("eff_1_r2").await.len()), (3000, asked));
+    }
 }
