@@ -3,9 +3,9 @@
 use crate::app::App;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use vesper_adapters::dynamo::item::{Unit, stamp};
-use vesper_adapters::dynamo::model::{Meta, StoredAudit};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use vesper_adapters::dynamo::item::{Read, Unit, stamp};
+use vesper_adapters::dynamo::model::{Meta, StoredAudit, StoredPosting};
 use vesper_adapters::dynamo::store::{Due, Failed, RowRef, Store, WriteBack};
 use vesper_core::audit::AuditRecord;
 use vesper_core::effect::Effect;
@@ -94,6 +94,28 @@ pub async fn current(app: &App) -> Result<Pause, Unfinished> {
 /// When the store does not answer.
 pub async fn stored(store: &Store) -> Result<Pause, Failed> {
     Ok(store.meta::<Pause>(NAME).await?.map_or(Pause::None, |r| r.item))
+}
+
+/// The row of a write-back, and what is held now: read in one call.
+///
+/// # Errors
+/// When the store does not answer.
+pub(crate) async fn with_write_back(app: &App, place: &RowRef) -> Result<(Option<WriteBack>, Pause), Unfinished> {
+    let (row, pause) = app.store.write_back_and(place, NAME).await?;
+    Ok((row, pause.unwrap_or_default()))
+}
+
+/// The row of a posting, what is held now, and this sealed fact: read in one call.
+///
+/// # Errors
+/// When the store does not answer.
+pub(crate) async fn with_posting<S: DeserializeOwned>(
+    app: &App,
+    place: &RowRef,
+    secret: &str,
+) -> Result<(Option<Read<StoredPosting>>, Pause, Option<S>), Unfinished> {
+    let (row, pause, secret) = app.store.books_and(place, NAME, secret).await?;
+    Ok((row, pause.unwrap_or_default(), secret))
 }
 
 /// Holds this from now on, and nothing else.

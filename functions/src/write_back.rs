@@ -68,9 +68,12 @@ impl Writes for StoredReversal {
 /// # Errors
 /// When the store or a queue does not answer; the EHR's failures are written into the row.
 pub async fn write(app: &App, place: &RowRef) -> Result<(), Unfinished> {
-    let outcome = match app.store.write_back(place).await? {
-        Some(WriteBack::Allocation(read)) => record(app, read).await,
-        Some(WriteBack::Reversal(read)) => reverse(app, read).await,
+    let (row, pause) = pause::with_write_back(app, place).await?;
+    // What a live time left must not be written in shadow mode either.
+    let is_held = app.is_shadow() || pause.holds_write_backs();
+    let outcome = match row {
+        Some(WriteBack::Allocation(read)) => record(app, read, is_held).await,
+        Some(WriteBack::Reversal(read)) => reverse(app, read, is_held).await,
         None => Ok(()),
     };
     match outcome {
@@ -80,14 +83,13 @@ pub async fn write(app: &App, place: &RowRef) -> Result<(), Unfinished> {
     }
 }
 
-/// Takes the row for this piece of work: None when there is nothing to do now, else whether to ask first.
-async fn begin<T: Writes>(app: &App, held: &Held<'_>, read: &mut Read<T>) -> Result<Option<bool>, Unfinished> {
+/// Takes the row for this piece of work: None when there is nothing to do now, else whether to ask first. Who goes on stores it
+/// before he calls anybody: with [`calling`], or before that, where something is to be read or asked on the way.
+async fn begin<T: Writes>(app: &App, held: &Held<'_>, read: &mut Read<T>, is_held: bool) -> Result<Option<bool>, Unfinished> {
     let now = app.now();
-    // What a live time left must not be written in shadow mode either.
-    let paused = app.is_shadow() || pause::current(app).await?.holds_write_backs();
     let worklist = read.item.is_worklist();
     let Some(effect) = read.item.effect_mut().filter(|_| !worklist) else { return Ok(None) };
-    if paused && effect.is_waiting() {
+    if is_held && effect.is_waiting() {
         effect.put_off(now, pause::HELD_S, pause::WRITE_BACKS_HELD);
         effect.since = now; // A pause does not count towards the 24 hours.
         app.store.save(read).await?;
@@ -95,10 +97,7 @@ async fn begin<T: Writes>(app: &App, held: &Held<'_>, read: &mut Read<T>) -> Res
     }
     match effect.begin(now, &held.owner, |lease| app.host.alive(lease)) {
         Begin::Finished | Begin::NotNow => Ok(None),
-        Begin::Go { ask_first } => {
-            app.store.save(read).await?;
-            Ok(Some(ask_first))
-        }
+        Begin::Go { ask_first } => Ok(Some(ask_first)),
     }
 }
 
@@ -112,10 +111,15 @@ async fn calling<T: Writes>(app: &App, read: &mut Read<T>) -> Result<(), Unfinis
 
 // -------------------------------------------------------------------- recording
 
-async fn record(app: &App, mut read: Read<StoredAllocation>) -> Result<(), Unfinished> {
+async fn record(app: &App, mut read: Read<StoredAllocation>, is_held: bool) -> Result<(), Unfinished> {
     let held = Held::new(app);
-    let Some(ask_first) = begin(app, &held, &mut read).await? else { return Ok(()) };
+    let Some(ask_first) = begin(app, &held, &mut read, is_held).await? else { return Ok(()) };
     let Some(bridge) = &app.ehr.bridge else { return worklist::hand_over_payment(app, read, ask_first).await };
+    let known = bridge.capabilities_known(app.now().as_second());
+    // With nothing to read or to ask before the write, that the row is ours is stored with the moment of the write.
+    if ask_first || known.is_none() || !read.item.allocation.reversed.is_zero() {
+        app.store.save(&mut read).await?;
+    }
     let amount = to_write(app, &read.item).await?;
     if !amount.is_positive() {
         return recorded(app, read, None).await;
@@ -131,7 +135,11 @@ async fn record(app: &App, mut read: Read<StoredAllocation>) -> Result<(), Unfin
             Err(e) => return could_not_ask(app, read, &e).await,
         }
     }
-    match bridge.capabilities_lately(app.now().as_second(), app.host.real_unix_s()).await {
+    let can = match known {
+        Some(can) => Ok(can),
+        None => bridge.capabilities_lately(app.now().as_second(), app.host.real_unix_s()).await,
+    };
+    match can {
         Ok(can) if can.writes_payments => {}
         Ok(_) => return worklist::hand_over_payment(app, read, false).await,
         Err(e) => return could_not_ask(app, read, &e).await,
@@ -168,6 +176,9 @@ async fn cannot_any_more(app: &App, bridge: &BridgeClient, e: &CallError, writes
 /// still to be reversed is written and then reversed, so that the EHR tells the same story; a reversal that is done already found
 /// nothing to take back, so its part is never written.
 async fn to_write(app: &App, row: &StoredAllocation) -> Result<Minor, Unfinished> {
+    if row.allocation.reversed.is_zero() {
+        return Ok(row.allocation.amount); // Every reversal is stored with the row it takes back from: there is none.
+    }
     let reversals = app.store.reversals(&row.allocation.client, &row.allocation.payment).await?;
     let to_come = reversals.iter().map(|r| &r.item).filter(|r| r.n == row.n && r.effect.state != EffectState::Done);
     let ours = Minor::sum(to_come.map(|r| r.amount));
@@ -194,9 +205,10 @@ async fn recorded(app: &App, mut read: Read<StoredAllocation>, payment: Option<&
 
 // -------------------------------------------------------------------- taking back
 
-async fn reverse(app: &App, mut read: Read<StoredReversal>) -> Result<(), Unfinished> {
+async fn reverse(app: &App, mut read: Read<StoredReversal>, is_held: bool) -> Result<(), Unfinished> {
     let held = Held::new(app);
-    let Some(ask_first) = begin(app, &held, &mut read).await? else { return Ok(()) };
+    let Some(ask_first) = begin(app, &held, &mut read, is_held).await? else { return Ok(()) };
+    app.store.save(&mut read).await?;
     let row = app.store.allocation(&read.item.client, &read.item.payment, read.item.n).await?;
     let Some(allocation) = row else { return reversed(app, read, "its allocation is gone").await };
     if allocation.item.is_worklist_item() {

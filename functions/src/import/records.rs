@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{
-    Dependent, EhrReference, InvoiceHome, InvoiceNumber, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer,
-    StoredEhrPayment, StoredEmail, StoredInvoice, StoredReversal,
+    Dependent, EhrReference, EhrReferenced, InvoiceHome, InvoiceNumber, SessionInvoice, StoredAllocation, StoredClient,
+    StoredCustomer, StoredEhrPayment, StoredEmail, StoredInvoice, StoredReversal,
 };
 use vesper_adapters::dynamo::store::{RowRef, Store};
 use vesper_adapters::personal::Personal;
@@ -278,6 +278,7 @@ fn sessions(unit: &mut Unit, new: &Invoice, old: Option<&Invoice>) {
 fn reference(unit: &mut Unit, payment: &EhrPayment, client: Option<&ClientId>) {
     if is_stripe_reference(&payment.reference) {
         let (reference, id, invoice) = (payment.reference.clone(), payment.id.clone(), payment.invoice.clone());
+        unit.put(&EhrReferenced { reference: reference.clone() });
         unit.put(&EhrReference { reference, id, invoice, client: client.cloned() });
     }
 }

@@ -545,7 +545,7 @@ async fn a_charge_that_is_heard_of_later_shows_the_allocation_too() {
     let p = Practice::new().await;
     p.bill("c_1", "inv_1", 5200, 0, |_| {}).await;
     p.pay(Success { charge: None, ..p.success("pi_1", 4200) }).await;
-    reconcile::payments::complete(&p.bench.app, &p.success("pi_1", 4200)).await.unwrap();
+    reconcile::payments::complete(&p.bench.app, &p.success("pi_1", 4200), None).await.unwrap();
     p.told(&p.in_ehr("epay_1", "inv_1", 4200, "ch_pi_1")).await;
     p.bill("c_1", "inv_1", 5200, 4200, |_| {}).await;
     assert!(p.row("c_1", "pi_1", 1).await.unwrap().item.allocation.shown);

@@ -131,7 +131,7 @@ pub(super) async fn on_its_way(app: &App, unsettled: &[Success]) -> Result<Minor
         let Some(charge) = charge else { continue };
         match if_any(app.stripe.charge(&charge).await)?.and_then(|c| c.success) {
             Some(success) if success.balance_transaction.is_some() => {
-                payments::complete(app, &success).await?;
+                payments::complete(app, &success, None).await?;
             }
             Some(_) => sum = sum.plus(payment.amount),
             // Stripe does not know it, or it did not succeed: that is a difference.

@@ -75,6 +75,14 @@ pub(super) async fn token(app: &App, books: &QuickBooks, owner: &str, refused: O
     Err(NoToken::Store(Unfinished::Contended { subject: TOKEN.to_owned() }))
 }
 
+/// The access token of this stored state, where it can be used as it is.
+pub(super) fn ready(app: &App, state: &TokenState) -> Option<Secret> {
+    match next_step(Some(state), env_token(app).ok()?, app.now(), "") {
+        TokenStep::Use(access) => Some(access),
+        TokenStep::Disconnected | TokenStep::TakeLeaseAndRefresh(_) | TokenStep::WaitForOther { .. } => None,
+    }
+}
+
 /// The stored token, where it can be used as it is: the ordinary case, without waiting for anybody.
 async fn usable(app: &App, refused: Option<&Secret>) -> Result<Option<Secret>, NoToken> {
     let (state, _) = stored(app, refused).await?;

@@ -135,12 +135,14 @@ struct Found {
     duplicates: Vec<String>,
 }
 
-/// A posting that is being worked on: its row is `sent`, and the lease is ours.
+/// A posting that is being worked on: its row is `sent`, and the lease is ours, stored at the latest with the moment of the create.
 pub(super) struct Work<'a> {
     pub app: &'a App,
     pub owner: String,
     pub row: RowRef,
     pub read: Read<StoredPosting>,
+    /// The access token for the first call, read with the row.
+    pub access: Option<Secret>,
     /// A call was made already: the place in the pace that was asked for is taken.
     pub called: bool,
 }
@@ -233,7 +235,10 @@ impl Work<'_> {
 
     /// Makes one call; with a new access token once more, where the first one is refused.
     async fn call(&mut self, books: &QuickBooks, call: Call<'_>) -> Result<Result<Answered, CallError>, Stop> {
-        let mut access = access::token(self.app, books, &self.owner, None).await?;
+        let mut access = match self.access.take() {
+            Some(access) => access,
+            None => access::token(self.app, books, &self.owner, None).await?,
+        };
         let answer = self.call_with(books, &call, &access).await?;
         if !matches!(&answer, Err(e) if e.class == Class::Unauthorized) {
             return Ok(answer);

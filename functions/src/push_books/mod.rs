@@ -1,7 +1,7 @@
 //! push-books: brings one posting into QuickBooks, exactly once (design.md section 6).
 //!
-//! `sent` is stored before anything is called, the moment of a create before the create. Who finds an unknown outcome asks
-//! QuickBooks first. Must not: edit or delete anything there, or decide what is posted.
+//! `sent` is stored before anything is called, the moment of a create before the create; both at once where the create is the first
+//! call. Who finds an unknown outcome asks QuickBooks first. Must not: edit or delete anything there, or decide what is posted.
 
 mod access;
 mod books;
@@ -15,7 +15,7 @@ pub use access::reconnected;
 use crate::app::{App, Held};
 use crate::changes::Changes;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
-use crate::pause;
+use crate::pause::{self, Pause};
 use crate::task::Task;
 use books::{Stop, Work};
 use vesper_adapters::dynamo::store::RowRef;
@@ -32,22 +32,28 @@ const HELD_S: i64 = 15 * 60;
 /// # Errors
 /// When the store or a queue does not answer: the message comes again.
 pub async fn push(app: &App, row: &RowRef) -> Result<(), Unfinished> {
-    let Some(mut read) = app.store.books(row).await? else { return Ok(()) };
+    let (read, pause, token) = pause::with_posting(app, row, access::TOKEN).await?;
+    let Some(mut read) = read else { return Ok(()) };
     let held = Held::new(app);
     let Begin::Go { ask_first } = read.item.effect.begin(app.now(), &held.owner, |l| app.host.alive(l)) else {
         return Ok(());
     };
-    let stop = match (held_back(app).await?, &app.quickbooks) {
+    let stop = match (held_back(app, pause), &app.quickbooks) {
         (Some(stop), _) => Some(stop),
         (None, None) => Some(Stop::Held { after_s: HELD_S, why: "there are no books in the settings" }),
         // Before the row is `sent`: hundreds may wait for their turn, and each of them costs a write then, not two.
         (None, Some(quickbooks)) => books::pace(app, quickbooks).err(),
     };
-    if let (None, Err(e)) = (&stop, app.store.save(&mut read).await) {
+    let access = token.filter(|_| !ask_first).and_then(|state| access::ready(app, &state));
+    // With an access token at hand a create is the first call: that the row is ours is stored with its moment.
+    if stop.is_none()
+        && access.is_none()
+        && let Err(e) = app.store.save(&mut read).await
+    {
         // Whoever was first has it now.
         return if e.is_conflict() { Ok(()) } else { Err(e.into()) };
     }
-    let mut work = Work { app, owner: held.owner.clone(), row: row.clone(), read, called: false };
+    let mut work = Work { app, owner: held.owner.clone(), row: row.clone(), read, access, called: false };
     let outcome = match (stop, &app.quickbooks) {
         (None, Some(quickbooks)) => work.book(quickbooks, ask_first).await,
         (Some(stop), _) => Err(stop),
@@ -81,12 +87,11 @@ pub async fn reading<'a>(app: &'a App, refused: Option<&Secret>) -> Result<Optio
 }
 
 /// Why nothing may be posted now.
-async fn held_back(app: &App) -> Result<Option<Stop>, Unfinished> {
+fn held_back(app: &App, pause: Pause) -> Option<Stop> {
     if app.is_shadow() {
-        return Ok(Some(Stop::Held { after_s: HELD_S, why: "shadow mode writes to no outside system" }));
+        return Some(Stop::Held { after_s: HELD_S, why: "shadow mode writes to no outside system" });
     }
-    let paused = pause::current(app).await?.holds_postings();
-    Ok(paused.then_some(Stop::Held { after_s: pause::HELD_S, why: pause::POSTINGS_HELD }))
+    pause.holds_postings().then_some(Stop::Held { after_s: pause::HELD_S, why: pause::POSTINGS_HELD })
 }
 
 /// Brings a posting back to work by a person's hand: due now, with a new 24 hours. One that is done, or that somebody is at

@@ -7,9 +7,11 @@ use crate::task::Task;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::{Read, Unit};
+use vesper_adapters::dynamo::load::Beginning;
 use vesper_adapters::dynamo::model::{StoredCustomer, StoredEmail};
 use vesper_adapters::dynamo::store::{CUSTOMERS_LISTED, Failed, Store};
 use vesper_adapters::error::Class;
+use vesper_core::event::Success;
 use vesper_core::ids::{CustomerId, EmailHash};
 use vesper_core::matching::Watch;
 
@@ -76,26 +78,32 @@ async fn store_email(
     Err(Unfinished::Contended { subject: customer.to_string() })
 }
 
-/// Asks Stripe for a customer whose e-mail is not known and whom nobody has linked. When Stripe does not answer, the payment is
-/// decided without it: it parks, and the next look asks again.
+/// What is read first for a payment, with its customer known as well as can be: Stripe is asked for one whose e-mail is not known
+/// and whom nobody has linked. When Stripe does not answer, the payment is decided without it: it parks, and the next look asks again.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn learn(app: &App, customer: Option<&CustomerId>) -> Result<(), Unfinished> {
-    let Some(customer) = customer else { return Ok(()) };
-    let known = app.store.customer(customer).await?;
-    if known.is_some_and(|r| r.item.email_known || !r.item.told.is_empty() || r.item.own.is_some()) {
-        return Ok(());
+pub async fn learned(app: &App, success: &Success, beginning: Box<Beginning>) -> Result<Box<Beginning>, Unfinished> {
+    let Some(customer) = &success.customer else { return Ok(beginning) };
+    let known = beginning.customer.as_ref().map(|r| &r.item);
+    if known.is_some_and(|c| c.email_known || !c.told.is_empty() || c.own.is_some()) || !learn(app, customer).await? {
+        return Ok(beginning);
     }
+    Ok(app.store.beginning(success, None).await?)
+}
+
+/// Asks Stripe for a customer's e-mail, and stores it. False when Stripe does not answer.
+async fn learn(app: &App, customer: &CustomerId) -> Result<bool, Unfinished> {
     let email = match app.stripe.customer(customer).await {
         Ok(now) => now.email.filter(|_| !now.deleted),
         Err(e) if e.class == Class::NotFound => None,
         Err(e) => {
             tracing::warn!(customer.id = %customer, problem = %e, "the customer's e-mail is not known for now");
-            return Ok(());
+            return Ok(false);
         }
     };
-    store_email(app, customer, email, None).await
+    store_email(app, customer, email, None).await?;
+    Ok(true)
 }
 
 /// The small fact that says how far the list was read.

@@ -11,9 +11,12 @@ use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::{payouts, recovery};
+use vesper_adapters::dynamo::item::Read;
+use vesper_adapters::dynamo::model::StoredEvent;
 use vesper_core::event::{Event, What};
 use vesper_core::movement::Movement;
 use vesper_core::review::{Question, Reason};
+use waiting::HasRow;
 
 /// Works off one event. What cannot be finished for lack of an answer waits in the table; `Err` is for crashes and bugs, and
 /// for a store that does not answer: then the message itself comes again.
@@ -22,8 +25,8 @@ use vesper_core::review::{Question, Reason};
 /// When neither the work nor its postponement could be stored.
 pub async fn event(app: &App, event: &Event) -> Result<(), Unfinished> {
     match dispatch(app, event).await {
-        Ok(Done::Finished) => waiting::finished(app, event).await,
-        Ok(Done::WaitForIntent) => waiting::for_an_hour(app, event).await,
+        Ok(Done::Finished(has_row)) => waiting::finished(app, event, has_row).await,
+        Ok(Done::WaitForIntent(row)) => waiting::for_an_hour(app, event, row).await,
         Err(Unfinished::Call(e)) => waiting::later(app, event, &e.to_string()).await,
         Err(e) => Err(e),
     }
@@ -32,14 +35,14 @@ pub async fn event(app: &App, event: &Event) -> Result<(), Unfinished> {
 /// How far an event got.
 enum Done {
     /// All of it.
-    Finished,
-    /// It is a charge whose PaymentIntent has not been heard of yet.
-    WaitForIntent,
+    Finished(HasRow),
+    /// It is a charge whose PaymentIntent has not been heard of yet; its row, when it has waited already.
+    WaitForIntent(Option<Box<Read<StoredEvent>>>),
 }
 
 async fn dispatch(app: &App, event: &Event) -> Result<Done, Unfinished> {
     match &event.what {
-        What::PaymentSucceeded(success) => payments::succeeded(app, event, success).await?,
+        What::PaymentSucceeded(success) => return payments::succeeded(app, event, success).await.map(Done::Finished),
         What::ChargeOfPayment(charge) => return charge_of_payment(app, event, charge).await,
         What::Refund(refund) => movements::heard(app, Movement::of_refund(refund)).await?,
         What::Dispute(dispute) => movements::heard(app, Movement::of_dispute(dispute)).await?,
@@ -66,22 +69,24 @@ async fn dispatch(app: &App, event: &Event) -> Result<Done, Unfinished> {
             tracing::info!(event.id = %event.id, "acknowledged: nothing to do for this event type");
         }
     }
-    Ok(Done::Finished)
+    Ok(Done::Finished(HasRow::Unknown))
 }
 
 /// A charge of a PaymentIntent completes it. When an hour has passed with only the charge, the PaymentIntent is fetched.
 async fn charge_of_payment(app: &App, event: &Event, charge: &vesper_core::event::Success) -> Result<Done, Unfinished> {
-    if payments::complete(app, charge).await? {
-        return Ok(Done::Finished);
+    let payments::Completed { is_known, row } = payments::complete(app, charge, Some(&event.id)).await?;
+    let has_row = HasRow::of(row.as_deref());
+    if is_known {
+        return Ok(Done::Finished(has_row));
     }
-    if !waiting::waited(app, event).await? {
-        return Ok(Done::WaitForIntent);
+    if !waiting::waited(app, row.as_deref()) {
+        return Ok(Done::WaitForIntent(row));
     }
     let intent = app.stripe.payment_intent(&charge.payment).await?;
     if let Some(success) = intent.success {
         payments::succeeded(app, event, &success).await?;
     }
-    Ok(Done::Finished)
+    Ok(Done::Finished(has_row))
 }
 
 /// An event that cannot be read becomes a question, not an endless retry.

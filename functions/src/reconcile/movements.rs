@@ -29,27 +29,27 @@ pub async fn heard(app: &App, movement: Movement) -> Result<(), Unfinished> {
         let before = row.item.movement.clone();
         row.item.movement.hear(&movement);
         if row.rev > 0 && row.item.movement == before {
-            return settle(app, &movement.payment).await;
+            return settle(app, &movement.payment).await.map(drop);
         }
         match app.store.save(&mut row).await.map_err(Unfinished::from) {
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
             Err(e) => return Err(e),
-            Ok(()) => return settle(app, &movement.payment).await,
+            Ok(()) => return settle(app, &movement.payment).await.map(drop),
         }
     }
     Err(Unfinished::Contended { subject: movement.id.to_string() })
 }
 
 /// Records every refund and dispute of a payment that is not recorded yet. Called after each change of either: whoever comes
-/// second sees what the other stored.
+/// second sees what the other stored. What is left to know of the payment.
 ///
 /// # Errors
 /// When the store or a queue does not answer.
-pub async fn settle(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
+pub async fn settle(app: &App, payment: &PaymentId) -> Result<Settled, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         match settle_one(app, payment).await {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
+            Ok(Some(settled)) => return Ok(settled),
+            Ok(None) => {}
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
             Err(e) => return Err(e),
         }
@@ -58,18 +58,25 @@ pub async fn settle(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
     Err(Unfinished::Contended { subject: payment.to_string() })
 }
 
-/// Records the oldest that waits; false when none does.
-async fn settle_one(app: &App, id: &PaymentId) -> Result<bool, Unfinished> {
+/// Every refund and dispute of a payment is recorded.
+pub struct Settled {
+    /// Its card had failed before.
+    pub has_failed: bool,
+}
+
+/// Records the oldest that waits; none does when this is Some.
+async fn settle_one(app: &App, id: &PaymentId) -> Result<Option<Settled>, Unfinished> {
     let mut file = app.store.payment_file(id).await?;
+    let settled = Settled { has_failed: file.has_failed };
     file.movements
         .sort_by(|a, b| (a.item.movement.created, &a.item.movement.id).cmp(&(b.item.movement.created, &b.item.movement.id)));
-    let Some(mut read) = file.payment else { return Ok(false) };
+    let Some(mut read) = file.payment else { return Ok(Some(settled)) };
     if let Some(row) = left_before_the_books(app, &read, &file.movements).await? {
         note(app, read, row).await?;
-        return Ok(true);
+        return Ok(None);
     }
     let Some(mut row) = file.movements.into_iter().find(|m| m.item.movement.out != m.item.movement.recorded) else {
-        return Ok(false);
+        return Ok(Some(settled));
     };
     let loaded = app.store.load_clients(owners(app, &read.item.payment).await?).await?;
     let now = app.now();
@@ -97,7 +104,7 @@ async fn settle_one(app: &App, id: &PaymentId) -> Result<bool, Unfinished> {
     if was_parked {
         payments::look(app, id).await?;
     }
-    Ok(true)
+    Ok(None)
 }
 
 /// A refund or dispute of older money that left before the books were opened, and is not noted yet: its row, and what had left.

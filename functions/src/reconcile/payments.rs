@@ -1,5 +1,6 @@
 //! Money that arrived: decided once, parked, looked at again, asked about.
 
+use super::waiting::HasRow;
 use super::{customers, movements};
 use crate::app::App;
 use crate::changes::{Ask, Changes, allocation_row, owners};
@@ -9,12 +10,12 @@ use crate::task::Task;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::Read;
-use vesper_adapters::dynamo::load::Loaded;
-use vesper_adapters::dynamo::model::{OwnLink, StoredPayment, Wanted};
-use vesper_adapters::dynamo::store::{PaymentFile, RowRef};
+use vesper_adapters::dynamo::load::{Beginning, Loaded};
+use vesper_adapters::dynamo::model::{OwnLink, StoredEvent, StoredPayment, Wanted};
+use vesper_adapters::dynamo::store::RowRef;
 use vesper_core::effect::Effect;
 use vesper_core::event::{Event, Success};
-use vesper_core::ids::PaymentId;
+use vesper_core::ids::{EventId, PaymentId};
 use vesper_core::matching::{ANSWERS_MAX, Case, Decision, Look, Stands, Watch, decide};
 use vesper_core::money::Minor;
 use vesper_core::payment::{Dates, Payment, PaymentState};
@@ -27,18 +28,23 @@ fn after_s(at: Timestamp, seconds: i64) -> Timestamp {
     at.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
-/// A payment succeeded: decided if nobody has decided it.
+/// A payment succeeded: decided if nobody has decided it. Whether the event has a row of its own.
 ///
 /// # Errors
 /// When the store or a queue does not answer.
-pub async fn succeeded(app: &App, event: &Event, success: &Success) -> Result<(), Unfinished> {
+pub async fn succeeded(app: &App, event: &Event, success: &Success) -> Result<HasRow, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
-        match first_look(app, event, success).await {
+        // On the heap: a payout decides what it finds missing, and is deep itself.
+        match Box::pin(first_look(app, event, success)).await {
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
             Err(e) => return Err(e),
-            Ok(()) => {
-                movements::settle(app, &success.payment).await?;
-                return recovery::paid(app, &success.payment).await;
+            Ok(has_row) => {
+                // Whoever stores a refund or a failure of this payment looks for the payment after that, and this reads them after
+                // the payment: one of the two sees the other.
+                if movements::settle(app, &success.payment).await?.has_failed {
+                    recovery::paid(app, &success.payment).await?;
+                }
+                return Ok(has_row);
             }
         }
     }
@@ -50,23 +56,31 @@ pub async fn succeeded(app: &App, event: &Event, success: &Success) -> Result<()
 /// # Errors
 /// When the store or a queue does not answer.
 pub async fn decide_fetched(app: &App, event: &Event, success: &Success) -> Result<(), Unfinished> {
-    Box::pin(succeeded(app, event, success)).await
+    Box::pin(succeeded(app, event, success)).await.map(drop)
 }
 
-async fn first_look(app: &App, event: &Event, success: &Success) -> Result<(), Unfinished> {
-    let file = app.store.payment_file(&success.payment).await?;
-    let rev = match &file.payment {
+async fn first_look(app: &App, event: &Event, success: &Success) -> Result<HasRow, Unfinished> {
+    let beginning = app.store.beginning(success, Some(&event.id)).await?;
+    let has_row = HasRow::of(beginning.event.as_ref());
+    let rev = match &beginning.payment {
         Some(read) if is_wanted_now(app, &read.item.payment) => read.rev,
-        Some(_) => return heard_again(app, event, success, file).await,
+        Some(_) => return heard_again(app, event, success).await.map(|()| has_row),
         None => 0,
     };
     // When the money was taken counts, not when the PaymentIntent was made: what is taken later is in no opening balance.
     if event.created < app.go_live {
-        return before_go_live(app, event, success).await;
+        before_go_live(app, event, success).await?;
+    } else {
+        decide_now(app, event, success, rev, beginning).await?;
     }
-    customers::learn(app, success.customer.as_ref()).await?;
+    Ok(has_row)
+}
+
+/// Decides a payment that nobody has decided; `rev` is the revision of its row.
+async fn decide_now(app: &App, event: &Event, success: &Success, rev: u64, beginning: Box<Beginning>) -> Result<(), Unfinished> {
+    let beginning = customers::learned(app, success, beginning).await?;
     let now = app.now();
-    let loaded = app.store.load_for(success).await?;
+    let loaded = app.store.load_from(success, beginning).await?;
     let local_date = app.local_date(event.created);
     let case = Case { success, amount: success.amount, local_date, look: Look::First };
     let decision = decided(app, &loaded, &case).await?;
@@ -180,7 +194,8 @@ async fn look_after_parking(app: &App, payment: &PaymentId, watch: &BTreeSet<Wat
 }
 
 /// Rule 1: the payment is known. What of its effects still waits is woken again.
-async fn heard_again(app: &App, event: &Event, success: &Success, file: PaymentFile) -> Result<(), Unfinished> {
+async fn heard_again(app: &App, event: &Event, success: &Success) -> Result<(), Unfinished> {
+    let file = app.store.payment_file(&success.payment).await?;
     let Some(mut read) = file.payment else { return Ok(()) };
     let known = &mut read.item.payment;
     if (known.success.amount, known.success.currency) != (success.amount, success.currency) {
@@ -232,19 +247,28 @@ async fn before_go_live(app: &App, event: &Event, success: &Success) -> Result<(
     changes.commit().await
 }
 
-/// A charge completes its payment: charge id and balance transaction. False when the payment is not known yet.
+/// What became of a charge.
+pub struct Completed {
+    /// Its payment is known, and has what the charge told.
+    pub is_known: bool,
+    /// The row of the event that told it, if it has one.
+    pub row: Option<Box<Read<StoredEvent>>>,
+}
+
+/// A charge, of which `event` told, completes its payment: charge id and balance transaction.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn complete(app: &App, charge: &Success) -> Result<bool, Unfinished> {
+pub async fn complete(app: &App, charge: &Success, event: Option<&EventId>) -> Result<Completed, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
-        let Some(mut read) = app.store.payment(&charge.payment).await? else { return Ok(false) };
+        let (known, row) = app.store.payment_and_event(&charge.payment, event).await?;
+        let Some(mut read) = known else { return Ok(Completed { is_known: false, row }) };
         let known = &mut read.item.payment.success;
         let names_charge = known.charge.is_none() && charge.charge.is_some();
         let news = (known.charge.is_none() && charge.charge.is_some())
             || (known.balance_transaction.is_none() && charge.balance_transaction.is_some());
         if !news {
-            return Ok(true);
+            return Ok(Completed { is_known: true, row });
         }
         known.charge = known.charge.take().or_else(|| charge.charge.clone());
         known.balance_transaction = known.balance_transaction.take().or_else(|| charge.balance_transaction.clone());
@@ -269,7 +293,7 @@ pub async fn complete(app: &App, charge: &Success) -> Result<bool, Unfinished> {
                 if names_charge {
                     look(app, &charge.payment).await?;
                 }
-                return Ok(true);
+                return Ok(Completed { is_known: true, row });
             }
         }
     }
@@ -295,10 +319,11 @@ async fn look_once(app: &App, id: &PaymentId) -> Result<(), Unfinished> {
     if read.item.payment.state != PaymentState::Parked {
         return Ok(app.store.stop_waiting(id, &read.item.payment.decision.watch).await?);
     }
-    customers::learn(app, read.item.payment.success.customer.as_ref()).await?;
-    let now = app.now();
     let mut payment = read.item.payment.clone();
-    let loaded = app.store.load_for(&payment.success).await?;
+    let beginning = app.store.beginning(&payment.success, None).await?;
+    let beginning = customers::learned(app, &payment.success, beginning).await?;
+    let now = app.now();
+    let loaded = app.store.load_from(&payment.success, beginning).await?;
     let local_date = app.local_date(payment.charged_at);
     let look = if now >= payment.deadline { Look::Deadline } else { Look::Again };
     let success = payment.success.clone();

@@ -25,9 +25,31 @@ fn fresh(event: &Event, now: Timestamp) -> Read<StoredEvent> {
     Read { item, rev: 0, sealed: None }
 }
 
+/// Whether an event has a row, because it has waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasRow {
+    /// Nobody has looked.
+    Unknown,
+    /// It had none when its work began. One that another delivery stores meanwhile is due later, and finds the work done.
+    No,
+    /// It has one.
+    Yes,
+}
+
+impl HasRow {
+    /// By what was read when its work began.
+    pub(super) const fn of(row: Option<&Read<StoredEvent>>) -> HasRow {
+        if row.is_some() { HasRow::Yes } else { HasRow::No }
+    }
+}
+
 /// The event's work is done: its row goes, if it has one.
-pub(super) async fn finished(app: &App, event: &Event) -> Result<(), Unfinished> {
-    if app.store.event(&event.id).await?.is_some() {
+pub(super) async fn finished(app: &App, event: &Event, has_row: HasRow) -> Result<(), Unfinished> {
+    let has_row = match has_row {
+        HasRow::Unknown => app.store.event(&event.id).await?.is_some(),
+        known => known == HasRow::Yes,
+    };
+    if has_row {
         dead_letters::resolved(app, event.id.as_str()).await?;
         app.store.forget_event(&event.id).await?;
     }
@@ -35,14 +57,13 @@ pub(super) async fn finished(app: &App, event: &Event) -> Result<(), Unfinished>
 }
 
 /// Whether this charge has waited for its PaymentIntent long enough.
-pub(super) async fn waited(app: &App, event: &Event) -> Result<bool, Unfinished> {
-    let row = app.store.event(&event.id).await?;
-    Ok(row.is_some_and(|r| after(r.item.since, CHARGE_ALONE_S) <= app.now()))
+pub(super) fn waited(app: &App, row: Option<&Read<StoredEvent>>) -> bool {
+    row.is_some_and(|r| after(r.item.since, CHARGE_ALONE_S) <= app.now())
 }
 
 /// Waits an hour for the PaymentIntent of a charge.
-pub(super) async fn for_an_hour(app: &App, event: &Event) -> Result<(), Unfinished> {
-    let mut row = app.store.event(&event.id).await?.unwrap_or_else(|| fresh(event, app.now()));
+pub(super) async fn for_an_hour(app: &App, event: &Event, row: Option<Box<Read<StoredEvent>>>) -> Result<(), Unfinished> {
+    let mut row = row.map_or_else(|| fresh(event, app.now()), |row| *row);
     row.item.next_at = Some(after(row.item.since, CHARGE_ALONE_S));
     "its PaymentIntent has not been heard of".clone_into(&mut row.item.problem);
     save(app, row).await

@@ -111,6 +111,13 @@ pub(crate) fn ehr_reference_pk(reference: &str) -> String {
     format!("EREF#{reference}")
 }
 
+/// Says that something carries this reference. Does not begin like what does.
+pub(crate) fn ehr_referenced(reference: &str) -> Key {
+    key(ehr_reference_pk(reference), "ANY")
+}
+
+pub(crate) const EHR_REFERENCE_SK: &str = "EPAY#";
+
 pub(crate) fn ehr_reference(reference: &str, id: &impl Display) -> Key {
     key(ehr_reference_pk(reference), format!("EPAY#{id}"))
 }

@@ -1,17 +1,18 @@
 //! Loads what a payment concerns: the few clients, their invoices, EHR payments and allocations, with the versions that the
-//! decision is conditioned on. Versions are read before the candidates; indexes are never read here.
+//! decision is conditioned on. What the ids lead to is read in one call, then the versions, then the candidates; indexes are never
+//! read here.
 
-use super::item::{Read, Stored, Unit, item_of};
+use super::item::{Key, Read, Stored, Unit, item_of};
 use super::keys;
 use super::model::{
-    Dependent, EhrReference, InvoiceHome, MoneyLeft, OwnLink, SessionInvoice, StoredAllocation, StoredClient, StoredCustomer,
-    StoredEhrPayment, StoredEmail, StoredInvoice, Version, Wanted,
+    Dependent, EhrReference, EhrReferenced, InvoiceHome, Meta, MoneyLeft, OwnLink, SessionInvoice, StoredAllocation,
+    StoredClient, StoredCustomer, StoredEhrPayment, StoredEmail, StoredEvent, StoredInvoice, StoredPayment, Version, Wanted,
 };
 use super::row::Row;
-use super::store::{Failed, Store};
+use super::store::{CUSTOMERS_LISTED, Failed, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_core::event::Success;
-use vesper_core::ids::{ClientId, CustomerId, InvoiceId, PaymentId, SessionId};
+use vesper_core::ids::{ClientId, CustomerId, EventId, InvoiceId, PaymentId, SessionId};
 use vesper_core::matching::unknown_owner;
 use vesper_core::matching::who_pays::{Payer, who_pays};
 use vesper_core::world::World;
@@ -31,6 +32,49 @@ pub struct Loaded {
     pub allocations: Vec<Read<StoredAllocation>>,
     /// Payments of these clients that had money left, or wait for one of them.
     pub money_left: BTreeSet<PaymentId>,
+}
+
+/// What is read first for a payment, in one call: whether it is known, and what its ids lead to. Handed round in a box: it is large,
+/// and what decides a payment is deep.
+#[derive(Debug, Default)]
+pub struct Beginning {
+    /// The payment, when it is known.
+    pub payment: Option<Read<StoredPayment>>,
+    /// The row of the event that tells of it, when that has waited.
+    pub event: Option<Read<StoredEvent>>,
+    /// The payment's customer.
+    pub customer: Option<Read<StoredCustomer>>,
+    /// Whose invoice its metadata names.
+    home: Option<ClientId>,
+    /// Which of its ids an EHR payment carries.
+    referenced: BTreeSet<String>,
+    customers_listed: bool,
+}
+
+impl Beginning {
+    fn take(&mut self, row: &Row) -> Result<(), Failed> {
+        match row.kind.as_str() {
+            StoredPayment::KIND => self.payment = Some(item_of(row)?),
+            StoredEvent::KIND => self.event = Some(item_of(row)?),
+            StoredCustomer::KIND => self.customer = Some(item_of(row)?),
+            InvoiceHome::KIND => self.home = Some(item_of::<InvoiceHome>(row)?.item.client),
+            Meta::KIND => self.customers_listed |= item_of::<Meta>(row)?.item.value == serde_json::Value::Bool(true),
+            EhrReferenced::KIND => {
+                self.referenced.insert(item_of::<EhrReferenced>(row)?.item.reference);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The ids under which the EHR may show a payment.
+fn references_of(success: &Success) -> impl Iterator<Item = &str> {
+    [Some(success.payment.as_str()), success.charge.as_ref().map(|c| c.as_str())].into_iter().flatten()
+}
+
+fn named_invoice(success: &Success) -> Option<InvoiceId> {
+    success.reference.invoice.as_deref().and_then(|id| InvoiceId::parse(id).ok())
 }
 
 impl Loaded {
@@ -93,9 +137,37 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn load_for(&self, success: &Success) -> Result<Loaded, Failed> {
+        let beginning = self.beginning(success, None).await?;
+        self.load_from(success, beginning).await
+    }
+
+    /// What is read first for a payment; `event` tells of it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn beginning(&self, success: &Success, event: Option<&EventId>) -> Result<Box<Beginning>, Failed> {
+        let mut beginning = Box::new(Beginning { customers_listed: self.knows_customers_listed(), ..Beginning::default() });
+        let mut wanted: Vec<Key> = vec![keys::payment(&success.payment)];
+        wanted.extend(event.map(keys::event));
+        wanted.extend(success.customer.as_ref().map(keys::customer));
+        wanted.extend(named_invoice(success).as_ref().map(keys::invoice_home));
+        wanted.extend(references_of(success).map(keys::ehr_referenced));
+        wanted.extend((!beginning.customers_listed).then(|| keys::meta(CUSTOMERS_LISTED)));
+        for row in &self.table.get_many(&wanted).await? {
+            beginning.take(row)?;
+        }
+        self.note_customers_listed(beginning.customers_listed);
+        Ok(beginning)
+    }
+
+    /// Everything that the decision about this payment may look at, after its beginning.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn load_from(&self, success: &Success, beginning: Box<Beginning>) -> Result<Loaded, Failed> {
         let mut loaded = Loaded::default();
-        loaded.world.customers_listed = self.customers_listed().await?;
-        let roots = self.roots_by_ids(success, &mut loaded).await?;
+        loaded.world.customers_listed = beginning.customers_listed;
+        let roots = self.roots_by_ids(success, beginning, &mut loaded).await?;
         let named = success.reference.invoice.is_some() || success.reference.session.is_some();
         let may_ask_email = roots.is_empty() || !named;
         self.load_families(roots, &mut loaded).await?;
@@ -155,10 +227,16 @@ impl Store {
     }
 
     /// The clients that the customer, the metadata and the EHR's own payments lead to.
-    async fn roots_by_ids(&self, success: &Success, loaded: &mut Loaded) -> Result<BTreeSet<ClientId>, Failed> {
-        let mut roots = BTreeSet::new();
+    async fn roots_by_ids(
+        &self,
+        success: &Success,
+        beginning: Box<Beginning>,
+        loaded: &mut Loaded,
+    ) -> Result<BTreeSet<ClientId>, Failed> {
+        let Beginning { customer: known, home, referenced, .. } = *beginning;
+        let mut roots: BTreeSet<ClientId> = home.into_iter().collect();
         if let Some(customer) = &success.customer {
-            loaded.customer = self.customer(customer).await?;
+            loaded.customer = known;
             if let Some(read) = &loaded.customer {
                 roots.extend(read.item.told.iter().cloned());
                 roots.extend(read.item.own.iter().cloned());
@@ -166,18 +244,14 @@ impl Store {
             }
         }
         roots.extend(success.reference.client.as_deref().and_then(|id| ClientId::parse(id).ok()));
-        if let Some(id) = success.reference.invoice.as_deref().and_then(|id| InvoiceId::parse(id).ok()) {
-            roots.extend(self.invoice_home(&id).await?.map(|h| h.item.client));
-        }
         if let Some(id) = success.reference.session.as_deref().and_then(|id| SessionId::parse(id).ok()) {
             let rows = self.table.query(&keys::session_pk(&id), "INV#").await?;
             for row in &rows {
                 roots.insert(item_of::<SessionInvoice>(row)?.item.client);
             }
         }
-        let ids = [Some(success.payment.as_str()), success.charge.as_ref().map(|c| c.as_str())];
-        for reference in ids.into_iter().flatten() {
-            for row in &self.table.query(&keys::ehr_reference_pk(reference), "").await? {
+        for reference in &referenced {
+            for row in &self.table.query(&keys::ehr_reference_pk(reference), keys::EHR_REFERENCE_SK).await? {
                 roots.extend(self.follow_reference(item_of::<EhrReference>(row)?.item, loaded).await?);
             }
         }

@@ -291,6 +291,14 @@ pub struct EhrReference {
 }
 stored!(EhrReference, "EhrReferenceV1", |r| keys::ehr_reference(&r.reference, &r.id));
 
+/// Stands beside every [`EhrReference`], under a key that a payment knows: most have none, and one batch says so.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EhrReferenced {
+    /// The Stripe id.
+    pub reference: String,
+}
+stored!(EhrReferenced, "EhrReferencedV1", |r| keys::ehr_referenced(&r.reference));
+
 /// A payment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredPayment {

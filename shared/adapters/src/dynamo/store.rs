@@ -158,7 +158,12 @@ pub struct PaymentFile {
     pub movements: Vec<Read<StoredMovement>>,
     /// Its postings.
     pub postings: Vec<Read<StoredPosting>>,
+    /// Its card has failed before: there may be a recovery of it, or a question about its card.
+    pub has_failed: bool,
 }
+
+/// A payment, and the row of an event about it, as far as there are any.
+pub type PaymentAndEvent = (Option<Box<Read<StoredPayment>>>, Option<Box<Read<StoredEvent>>>);
 
 /// See the module.
 #[derive(Clone)]
@@ -261,6 +266,22 @@ impl Store {
         self.get(keys::payment(id)).await
     }
 
+    /// A payment alone, and the row of the event that tells of it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn payment_and_event(&self, id: &PaymentId, event: Option<&EventId>) -> Result<PaymentAndEvent, Failed> {
+        let (mut payment, mut waits) = (None, None);
+        let wanted: Vec<Key> = event.map(keys::event).into_iter().chain([keys::payment(id)]).collect();
+        for row in self.table.get_many(&wanted).await? {
+            match row.kind.as_str() {
+                StoredPayment::KIND => payment = Some(Box::new(item_of(&row)?)),
+                _ => waits = Some(Box::new(item_of(&row)?)),
+            }
+        }
+        Ok((payment, waits))
+    }
+
     /// A payment with its movements and postings.
     ///
     /// # Errors
@@ -272,6 +293,7 @@ impl Store {
                 StoredPayment::KIND => file.payment = Some(item_of(&row)?),
                 StoredMovement::KIND => file.movements.push(item_of(&row)?),
                 StoredPosting::KIND => file.postings.push(item_of(&row)?),
+                StoredFailure::KIND | StoredRecovery::KIND => file.has_failed = true,
                 _ => {}
             }
         }
@@ -488,12 +510,61 @@ impl Store {
         Ok(write_back_of(&row)?)
     }
 
+    /// The row of a write-back, and this small fact, in one call.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn write_back_and<T: DeserializeOwned>(
+        &self,
+        place: &RowRef,
+        fact: &str,
+    ) -> Result<(Option<WriteBack>, Option<T>), Failed> {
+        let (row, facts) = self.row_and_facts(place, &[fact]).await?;
+        let told = facts.into_iter().next().map(|meta| fact_of(meta, fact)).transpose()?;
+        Ok((row.map(|r| write_back_of(&r)).transpose()?.flatten(), told.map(|t: Read<T>| t.item)))
+    }
+
     /// The row of a posting.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn books(&self, place: &RowRef) -> Result<Option<Read<StoredPosting>>, Failed> {
         typed(self.table.get(&place.pk, &place.sk).await?)
+    }
+
+    /// The row of a posting, this small fact and this sealed one, in one call.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn books_and<T: DeserializeOwned, S: DeserializeOwned>(
+        &self,
+        place: &RowRef,
+        fact: &str,
+        secret: &str,
+    ) -> Result<(Option<Read<StoredPosting>>, Option<T>, Option<S>), Failed> {
+        let (row, facts) = self.row_and_facts(place, &[fact, secret]).await?;
+        let (mut told, mut opened) = (None, None);
+        for meta in facts {
+            if meta.item.name == fact {
+                told = Some(fact_of::<T>(meta, fact)?.item);
+            } else {
+                opened = Some(self.secret_of::<S>(&meta, secret)?.item);
+            }
+        }
+        Ok((typed(row)?, told, opened))
+    }
+
+    async fn row_and_facts(&self, place: &RowRef, facts: &[&str]) -> Result<(Option<Row>, Vec<Read<Meta>>), Failed> {
+        let wanted: Vec<Key> = facts.iter().map(|name| keys::meta(name)).chain([(place.pk.clone(), place.sk.clone())]).collect();
+        let (mut row, mut found) = (None, Vec::new());
+        for read in self.table.get_many(&wanted).await? {
+            if (&read.pk, &read.sk) == (&place.pk, &place.sk) {
+                row = Some(read);
+            } else {
+                found.push(item_of(&read)?);
+            }
+        }
+        Ok((row, found))
     }
 
     // ---------------------------------------------------------------- lists
@@ -749,11 +820,18 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn customers_listed(&self) -> Result<bool, Failed> {
-        if !self.customers_listed.load(Ordering::SeqCst) {
-            let listed = self.meta::<bool>(CUSTOMERS_LISTED).await?.is_some_and(|r| r.item);
-            self.customers_listed.store(listed, Ordering::SeqCst);
+        if !self.knows_customers_listed() {
+            self.note_customers_listed(self.meta::<bool>(CUSTOMERS_LISTED).await?.is_some_and(|r| r.item));
         }
-        Ok(self.customers_listed.load(Ordering::SeqCst))
+        Ok(self.knows_customers_listed())
+    }
+
+    pub(super) fn knows_customers_listed(&self) -> bool {
+        self.customers_listed.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn note_customers_listed(&self, listed: bool) {
+        self.customers_listed.fetch_or(listed, Ordering::SeqCst);
     }
 
     /// A seal.
@@ -812,10 +890,8 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn meta<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Read<T>>, Failed> {
-        let Some(read) = self.get::<Meta>(keys::meta(name)).await? else { return Ok(None) };
-        let bad = |e: serde_json::Error| BadItem { kind: format!("MetaV1 {name}"), problem: e.classify_text() };
-        let item = serde_json::from_value(read.item.value).map_err(bad)?;
-        Ok(Some(Read { item, rev: read.rev, sealed: read.sealed }))
+        let read = self.get::<Meta>(keys::meta(name)).await?;
+        Ok(read.map(|read| fact_of(read, name)).transpose()?)
     }
 
     /// Stores a small fact, on the condition that it has this revision (0: there is none). Returns the new revision.
@@ -833,12 +909,16 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn secret_meta<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Read<T>>, Failed> {
-        let Some(read) = self.get::<Meta>(keys::meta(name)).await? else { return Ok(None) };
+        let read = self.get::<Meta>(keys::meta(name)).await?;
+        Ok(read.map(|read| self.secret_of(&read, name)).transpose()?)
+    }
+
+    fn secret_of<T: DeserializeOwned>(&self, read: &Read<Meta>, name: &str) -> Result<Read<T>, BadItem> {
         let bad = |problem: &str| BadItem { kind: format!("MetaV1 {name}"), problem: problem.to_owned() };
-        let sealed = read.sealed.ok_or_else(|| bad("nothing sealed"))?;
-        let plain = self.key.open(name, &sealed).map_err(|_| bad("it does not open with this data key"))?;
+        let sealed = read.sealed.as_ref().ok_or_else(|| bad("nothing sealed"))?;
+        let plain = self.key.open(name, sealed).map_err(|_| bad("it does not open with this data key"))?;
         let item = serde_json::from_slice(&plain).map_err(|e| bad(&e.classify_text()))?;
-        Ok(Some(Read { item, rev: read.rev, sealed: None }))
+        Ok(Read { item, rev: read.rev, sealed: None })
     }
 
     /// Stores a sealed small fact.
@@ -851,6 +931,12 @@ impl Store {
         let row = row_of(&Meta { name: name.to_owned(), value: serde_json::Value::Null }, rev, Some(sealed));
         Ok(self.table.put(row, Cond::Rev(rev)).await?)
     }
+}
+
+fn fact_of<T: DeserializeOwned>(read: Read<Meta>, name: &str) -> Result<Read<T>, BadItem> {
+    let bad = |e: serde_json::Error| BadItem { kind: format!("MetaV1 {name}"), problem: e.classify_text() };
+    let item = serde_json::from_value(read.item.value).map_err(bad)?;
+    Ok(Read { item, rev: read.rev, sealed: read.sealed })
 }
 
 trait ClassifyText {

@@ -85,13 +85,17 @@ impl BridgeClient {
     /// # Errors
     /// [`CallError`] when it must be asked and does not answer: what it could do earlier is no permission.
     pub async fn capabilities_lately(&self, now_s: i64, now_unix_s: i64) -> Result<Capabilities, CallError> {
-        let known = self.could.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((could, at_s)) = known
-            && (0..CAPABILITIES_KEPT_S).contains(&now_s.saturating_sub(at_s))
-        {
-            return Ok(could);
+        match self.capabilities_known(now_s) {
+            Some(could) => Ok(could),
+            None => self.capabilities_now(now_s, now_unix_s).await,
         }
-        self.capabilities_now(now_s, now_unix_s).await
+    }
+
+    /// What was heard of it in the last five minutes of the caller's clock (`now_s`, unix seconds); asks nobody.
+    #[must_use]
+    pub fn capabilities_known(&self, now_s: i64) -> Option<Capabilities> {
+        let known = self.could.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.filter(|(_, at_s)| (0..CAPABILITIES_KEPT_S).contains(&now_s.saturating_sub(*at_s))).map(|(could, _)| could)
     }
 
     /// The same, asked at once, whatever was heard before.
