@@ -11,7 +11,7 @@ use vesper_adapters::dynamo::model::{Meta, StoredAudit, StoredSeal};
 use vesper_core::audit::{GENESIS, hex, seal as seal_hash};
 use vesper_core::effect::{LEASE_S, Lease};
 
-/// Records of one seal: with the seal and the small fact they fit in one transaction of 100.
+/// Records of one seal: with the seal and the small facts they fit in one transaction, and in one batch, of 100.
 const RECORDS_MAX: u32 = 90;
 /// Seals of one call; the next heartbeat goes on.
 const SEALS_MAX: u32 = 20;
@@ -25,24 +25,20 @@ const LAST: &str = "last_seal";
 /// # Errors
 /// When the store does not answer, or when the newest seal is missing or damaged: a broken chain is not continued.
 pub async fn seal(app: &App) -> Result<u64, Unfinished> {
-    let records = app.store.unsealed(RECORDS_MAX).await?;
-    if records.is_empty() {
+    let open = open(app).await?;
+    if open.records.is_empty() || open.holder.as_ref().is_some_and(|l| app.host.alive(l)) {
         return Ok(0);
     }
     let held = Held::new(app);
-    let lease: Option<Read<Option<Lease>>> = app.store.meta(LEASE).await?;
-    let (holder, rev) = lease.map_or((None, 0), |r| (r.item, r.rev));
-    if holder.is_some_and(|l| app.host.alive(&l)) {
-        return Ok(0);
-    }
     let until = app.now().saturating_add(SignedDuration::from_secs(LEASE_S)).unwrap_or(Timestamp::MAX);
     let lease = Lease { owner: held.owner.clone(), until };
-    let rev = match app.store.set_meta(LEASE, &Some(lease), rev).await {
-        Ok(rev) => rev,
+    let mut lease_rev = match app.store.set_meta(LEASE, &Some(lease), open.lease_rev).await {
+        Ok(rev) => Some(rev),
         Err(e) if e.is_conflict() => return Ok(0),
         Err(e) => return Err(e.into()),
     };
-    let sealed = seal_all(app, records).await;
+    let sealed = seal_all(app, open, &mut lease_rev).await;
+    let Some(rev) = lease_rev else { return sealed };
     match app.store.set_meta(LEASE, &None::<Lease>, rev).await {
         // Our lease was over, and somebody else has his.
         Err(e) if e.is_conflict() => sealed,
@@ -50,30 +46,59 @@ pub async fn seal(app: &App) -> Result<u64, Unfinished> {
     }
 }
 
-/// Seals these and what comes after them. Records that somebody else sealed since they were read refuse the seal.
-async fn seal_all(app: &App, mut records: Vec<Read<StoredAudit>>) -> Result<u64, Unfinished> {
+/// What is to be sealed, who holds the lease, and the number of the newest seal.
+struct Open {
+    records: Vec<Read<StoredAudit>>,
+    holder: Option<Lease>,
+    lease_rev: u64,
+    last_n: u64,
+    last_rev: u64,
+}
+
+async fn open(app: &App) -> Result<Open, Unfinished> {
+    let (records, facts) = app.store.unsealed_and(RECORDS_MAX, &[LEASE, LAST]).await?;
+    let mut open = Open { records, holder: None, lease_rev: 0, last_n: 0, last_rev: 0 };
+    let bad = |name: &str| BadItem { kind: format!("MetaV1 {name}"), problem: "it is of another form".to_owned() };
+    for fact in facts {
+        if fact.item.name == LEASE {
+            open.holder = serde_json::from_value(fact.item.value).map_err(|_| bad(LEASE))?;
+            open.lease_rev = fact.rev;
+        } else {
+            open.last_n = serde_json::from_value(fact.item.value).map_err(|_| bad(LAST))?;
+            open.last_rev = fact.rev;
+        }
+    }
+    Ok(open)
+}
+
+/// Seals these and what comes after them. Records that somebody else sealed since they were read refuse the seal, and so does a
+/// seal that he made. With the last seal the lease ends: then `lease_rev` is None.
+async fn seal_all(app: &App, mut open: Open, lease_rev: &mut Option<u64>) -> Result<u64, Unfinished> {
     let mut sealed = 0_u64;
     for _ in 0..SEALS_MAX {
-        let (count, full) = (u64::try_from(records.len()).unwrap_or(0), u64::from(RECORDS_MAX));
+        let (count, full) = (u64::try_from(open.records.len()).unwrap_or(0), u64::from(RECORDS_MAX));
         if count == 0 {
             break;
         }
-        match seal_one(app, records).await {
+        // There are no more; what came since is for the next heartbeat.
+        let is_last = count < full;
+        match seal_one(app, open, lease_rev.filter(|_| is_last)).await {
             Ok(()) => sealed = sealed.saturating_add(count),
             Err(e) if e.is_conflict() => break,
             Err(e) => return Err(e),
         }
-        if count < full {
-            break; // There were no more; what came since is for the next heartbeat.
+        if is_last {
+            *lease_rev = None;
+            break;
         }
-        records = app.store.unsealed(RECORDS_MAX).await?;
+        open = self::open(app).await?;
     }
     Ok(sealed)
 }
 
-async fn seal_one(app: &App, records: Vec<Read<StoredAudit>>) -> Result<(), Unfinished> {
-    let last: Option<Read<u64>> = app.store.meta(LAST).await?;
-    let (last_n, rev) = last.map_or((0, 0), |r| (r.item, r.rev));
+/// Stores the next seal; with `lease_rev` the lease of this revision ends with it.
+async fn seal_one(app: &App, open: Open, lease_rev: Option<u64>) -> Result<(), Unfinished> {
+    let Open { records, last_n, last_rev, .. } = open;
     let previous = previous(app, last_n).await?;
     let n = last_n.saturating_add(1);
     let mut hashes: Vec<[u8; 32]> = records.iter().map(|r| r.item.record.hash()).collect();
@@ -85,7 +110,10 @@ async fn seal_one(app: &App, records: Vec<Read<StoredAudit>>) -> Result<(), Unfi
         record.item.seal = Some(n);
         unit.update(&record);
     }
-    unit.put_sealed(&Meta { name: LAST.to_owned(), value: n.into() }, rev, None);
+    unit.put_sealed(&Meta { name: LAST.to_owned(), value: n.into() }, last_rev, None);
+    if let Some(rev) = lease_rev {
+        unit.put_sealed(&Meta { name: LEASE.to_owned(), value: serde_json::Value::Null }, rev, None);
+    }
     Ok(app.store.commit(unit).await?)
 }
 

@@ -278,7 +278,7 @@ impl Practice {
     }
 
     pub(super) async fn audited(&self, action: &str) -> Vec<String> {
-        let records = self.bench.app.store.unsealed(500).await.unwrap();
+        let records = self.bench.app.store.unsealed_and(500, &[]).await.unwrap().0;
         let records = records.into_iter().map(|r| r.item.record).filter(|r| r.action == action && r.who == "local");
         records.map(|r| format!("{} {}", r.subject, r.detail)).collect()
     }

@@ -804,15 +804,26 @@ impl Store {
         Ok(())
     }
 
-    /// Audit records that no seal covers yet.
+    /// Audit records that no seal covers yet, and when there are any, these small facts as they stand in the table.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn unsealed(&self, most: u32) -> Result<Vec<Read<StoredAudit>>, Failed> {
-        let found = self.table.list(AUDIT_OPEN, None, most).await?;
-        let rows = self.table.get_many(&found).await?;
-        let records: Vec<Read<StoredAudit>> = rows.iter().map(item_of).collect::<Result<_, _>>()?;
-        Ok(records.into_iter().filter(|r| r.item.seal.is_none()).collect())
+    pub async fn unsealed_and(&self, most: u32, facts: &[&str]) -> Result<(Vec<Read<StoredAudit>>, Vec<Read<Meta>>), Failed> {
+        let mut wanted = self.table.list(AUDIT_OPEN, None, most).await?;
+        if wanted.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        wanted.extend(facts.iter().map(|name| keys::meta(name)));
+        let (mut records, mut found) = (Vec::new(), Vec::new());
+        for row in &self.table.get_many(&wanted).await? {
+            if row.kind == Meta::KIND {
+                found.push(item_of(row)?);
+            } else {
+                records.push(item_of::<StoredAudit>(row)?);
+            }
+        }
+        records.retain(|r| r.item.seal.is_none());
+        Ok((records, found))
     }
 
     /// Whether all of Stripe's customers were listed once (rule 14). Once it is true it is not read again.
