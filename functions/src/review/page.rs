@@ -180,7 +180,8 @@ async fn route(app: &App, sessions: &Sessions, request: &PageRequest) -> Result<
     let Some(session) = request.cookie(COOKIE).and_then(|c| sessions.find(c, app.host.real_unix_s())) else {
         return Ok(signed_out());
     };
-    let mut response = inside(app, &session, request, path).await?;
+    // Futures of their own on the heap: what an answer does is deep.
+    let mut response = Box::pin(inside(app, &session, request, path)).await?;
     response.body = hold::shown_on(app, response.body).await?;
     Ok(response)
 }
@@ -217,14 +218,18 @@ async fn inside(app: &App, session: &Session<'_>, request: &PageRequest, path: &
         return Ok(PageResponse::page(200, &month::month(app, request.parameter("month").as_deref()).await?));
     }
     if let Some(id) = path.strip_prefix("/review/").and_then(|id| ReviewId::parse(id).ok()) {
-        return if method == "POST" { post_review(app, session, &id, fields).await } else { get_review(app, session, &id).await };
+        return if method == "POST" {
+            Box::pin(post_review(app, session, &id, fields)).await
+        } else {
+            get_review(app, session, &id).await
+        };
     }
     if method == "GET" && (path == "/payouts" || path.starts_with("/payouts/")) {
         return get_payouts(app, request, path).await;
     }
     if let Some(id) = path.strip_prefix("/payments/").and_then(|id| PaymentId::parse(id).ok()) {
         return if method == "POST" {
-            post_payment(app, session, &id, fields).await
+            Box::pin(post_payment(app, session, &id, fields)).await
         } else {
             get_payment(app, session, &id).await
         };
