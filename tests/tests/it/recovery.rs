@@ -409,6 +409,11 @@ async fn what_nobody_may_collect_is_left_alone(o: Options) {
     }
     assert!(b.standins.stripe.confirms().iter().all(|c| c.payment_intent == bills[4].2), "only the last may be charged");
     assert_eq!(told.asked(&guest), ["card_failed"]);
+    // He pays it himself: nobody need ask for another card, though there was no recovery of it.
+    stripe.complete(&guest);
+    told_of_all(&b).await;
+    let asked = settled(&b).await.asked(&guest);
+    assert!(!asked.contains(&"card_failed".to_owned()), "{asked:?}");
 }
 
 async fn a_success_whose_webhook_never_comes_is_fetched(o: Options) {
