@@ -1,5 +1,7 @@
 //! Records of the EHR on the embedded engine: what they do to money that was allocated before.
 
+mod customers;
+
 use super::*;
 use crate::dead_letters;
 use crate::reconcile::{self, movements};

@@ -7,7 +7,7 @@ use crate::task::Task;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::{Read, Unit};
-use vesper_adapters::dynamo::load::Beginning;
+use vesper_adapters::dynamo::load::{Beginning, Loaded};
 use vesper_adapters::dynamo::model::{StoredCustomer, StoredEmail};
 use vesper_adapters::dynamo::store::{CUSTOMERS_LISTED, Failed, Store};
 use vesper_adapters::error::Class;
@@ -78,29 +78,36 @@ async fn store_email(
     Err(Unfinished::Contended { subject: customer.to_string() })
 }
 
-/// What is read first for a payment, with its customer known as well as can be: Stripe is asked for one whose e-mail is not known
-/// and whom nobody has linked. When Stripe does not answer, the payment is decided without it: it parks, and the next look asks again.
+/// Everything that the decision about this payment may look at, after its beginning. Stripe is asked first for a customer whose
+/// e-mail is not known and whom nobody has linked to a client that counts. When it does not answer, the payment is decided without
+/// it: no e-mail says whose it is, so it parks, and the next look asks again.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn learned(app: &App, success: &Success, beginning: Box<Beginning>) -> Result<Box<Beginning>, Unfinished> {
-    let Some(customer) = &success.customer else { return Ok(beginning) };
-    let known = beginning.customer.as_ref().map(|r| &r.item);
-    if known.is_some_and(|c| c.email_known || !c.told.is_empty() || c.own.is_some()) || !learn(app, customer).await? {
-        return Ok(beginning);
+pub async fn load_from(app: &App, success: &Success, beginning: Box<Beginning>) -> Result<Loaded, Unfinished> {
+    let loaded = Box::pin(app.store.load_from(success, beginning)).await?;
+    match Box::pin(learn(app, success, &loaded)).await {
+        Ok(false) => Ok(loaded),
+        Ok(true) => Ok(Box::pin(app.store.load_for(success)).await?),
+        Err(Unfinished::Call(e)) => {
+            tracing::warn!(payment.id = %success.payment, problem = %e, "the customer's e-mail is not known for now");
+            Ok(loaded)
+        }
+        Err(e) => Err(e),
     }
-    Ok(app.store.beginning(success, None).await?)
 }
 
-/// Asks Stripe for a customer's e-mail, and stores it. False when Stripe does not answer.
-async fn learn(app: &App, customer: &CustomerId) -> Result<bool, Unfinished> {
+/// Asks Stripe for the e-mail of the payment's customer, and stores it. False when nothing need be asked.
+async fn learn(app: &App, success: &Success, loaded: &Loaded) -> Result<bool, Unfinished> {
+    let Some(customer) = &success.customer else { return Ok(false) };
+    let known = loaded.customer.as_ref().is_some_and(|row| row.item.email_known);
+    if known || !loaded.world.linked(customer).is_empty() {
+        return Ok(false);
+    }
     let email = match app.stripe.customer(customer).await {
         Ok(now) => now.email.filter(|_| !now.deleted),
         Err(e) if e.class == Class::NotFound => None,
-        Err(e) => {
-            tracing::warn!(customer.id = %customer, problem = %e, "the customer's e-mail is not known for now");
-            return Ok(false);
-        }
+        Err(e) => return Err(e.into()),
     };
     store_email(app, customer, email, None).await?;
     Ok(true)

@@ -78,9 +78,8 @@ async fn first_look(app: &App, event: &Event, success: &Success) -> Result<HasRo
 
 /// Decides a payment that nobody has decided; `rev` is the revision of its row.
 async fn decide_now(app: &App, event: &Event, success: &Success, rev: u64, beginning: Box<Beginning>) -> Result<(), Unfinished> {
-    let beginning = customers::learned(app, success, beginning).await?;
     let now = app.now();
-    let loaded = app.store.load_from(success, beginning).await?;
+    let loaded = Box::pin(customers::load_from(app, success, beginning)).await?;
     let local_date = app.local_date(event.created);
     let case = Case { success, amount: success.amount, local_date, look: Look::First };
     let decision = decided(app, &loaded, &case).await?;
@@ -321,9 +320,8 @@ async fn look_once(app: &App, id: &PaymentId) -> Result<(), Unfinished> {
     }
     let mut payment = read.item.payment.clone();
     let beginning = app.store.beginning(&payment.success, None).await?;
-    let beginning = customers::learned(app, &payment.success, beginning).await?;
     let now = app.now();
-    let loaded = app.store.load_from(&payment.success, beginning).await?;
+    let loaded = Box::pin(customers::load_from(app, &payment.success, beginning)).await?;
     let local_date = app.local_date(payment.charged_at);
     let look = if now >= payment.deadline { Look::Deadline } else { Look::Again };
     let success = payment.success.clone();

@@ -90,6 +90,8 @@ pub struct World {
     email_clients: Multi<EmailHash, ClientId>,
     email_customers: Multi<EmailHash, CustomerId>,
     customer_email: Lookup<CustomerId, EmailHash>,
+    /// Customers of whom nobody has said which e-mail they have, or that they have none.
+    unheard: BTreeSet<CustomerId>,
     /// Stripe's customers were listed to the end: until then no e-mail is known to be unique (design.md, Store).
     pub customers_listed: bool,
 }
@@ -200,8 +202,14 @@ impl World {
         self.places.get(payment).cloned().or_else(|| self.packed.invoice_of(payment))
     }
 
+    /// Notes that Stripe has said nothing of this customer yet: what its e-mail is cannot be told.
+    pub fn apply_unheard(&mut self, customer: &CustomerId) {
+        self.unheard.insert(customer.clone());
+    }
+
     /// Takes what Stripe says of a customer: its latest e-mail.
     pub fn apply_customer(&mut self, customer: &CustomerId, email: Option<EmailHash>) {
+        self.unheard.remove(customer);
         if let Some(old) = self.customer_email.remove(customer) {
             self.email_customers.remove(&old, customer);
         }
@@ -377,6 +385,20 @@ impl World {
     #[must_use]
     pub fn email_of(&self, customer: &CustomerId) -> Option<&EmailHash> {
         self.customer_email.get(customer)
+    }
+
+    /// The e-mail that says whose a payment is (rule 14): its customer's latest, else the one that the receipt went to. None while
+    /// Stripe has not said which e-mail the customer has: the receipt may have gone to somebody else.
+    #[must_use]
+    pub fn email_of_payment<'w>(
+        &'w self,
+        customer: Option<&CustomerId>,
+        receipt_email: Option<&'w EmailHash>,
+    ) -> Option<&'w EmailHash> {
+        if customer.is_some_and(|c| self.unheard.contains(c)) {
+            return None;
+        }
+        customer.and_then(|c| self.email_of(c)).or(receipt_email)
     }
 
     /// The clients that count and have this e-mail.

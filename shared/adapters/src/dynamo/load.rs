@@ -242,6 +242,9 @@ impl Store {
                 roots.extend(read.item.own.iter().cloned());
                 loaded.world.apply_customer(customer, read.item.email.clone());
             }
+            if loaded.customer.as_ref().is_none_or(|read| !read.item.email_known) {
+                loaded.world.apply_unheard(customer);
+            }
         }
         roots.extend(success.reference.client.as_deref().and_then(|id| ClientId::parse(id).ok()));
         if let Some(id) = success.reference.session.as_deref().and_then(|id| SessionId::parse(id).ok()) {
@@ -273,8 +276,8 @@ impl Store {
     }
 
     async fn roots_by_email(&self, success: &Success, loaded: &mut Loaded) -> Result<BTreeSet<ClientId>, Failed> {
-        let of_customer = loaded.customer.as_ref().and_then(|c| c.item.email.clone());
-        let Some(hash) = of_customer.or_else(|| success.receipt_email.clone()) else { return Ok(BTreeSet::new()) };
+        let email = loaded.world.email_of_payment(success.customer.as_ref(), success.receipt_email.as_ref());
+        let Some(hash) = email.cloned() else { return Ok(BTreeSet::new()) };
         loaded.email = self.email(&hash).await?;
         let Some(read) = &loaded.email else { return Ok(BTreeSet::new()) };
         for customer in &read.item.customers {

@@ -542,7 +542,7 @@ fn who_might_come(look: &Deciding<'_>) -> BTreeSet<Watch> {
     let success = look.case.success;
     let customer = success.customer.clone().map(Watch::Customer);
     let named = success.reference.client.as_deref().and_then(|id| ClientId::parse(id).ok()).map(Watch::Client);
-    let email = success.customer.as_ref().and_then(|c| look.world.email_of(c)).or(success.receipt_email.as_ref());
+    let email = look.world.email_of_payment(success.customer.as_ref(), success.receipt_email.as_ref());
     customer.into_iter().chain(named).chain(email.cloned().map(Watch::Email)).collect()
 }
 
@@ -568,7 +568,7 @@ pub(super) fn park(world: &World, case: &Case<'_>, would_be: &Decision) -> Decis
     watch.extend(always_watched(case));
     watch.extend(named_records(&case.success.reference));
     watch.extend(case.success.reference.client.as_deref().and_then(|id| ClientId::parse(id).ok()).map(Watch::Client));
-    let email = case.success.customer.as_ref().and_then(|c| world.email_of(c)).or(case.success.receipt_email.as_ref());
+    let email = world.email_of_payment(case.success.customer.as_ref(), case.success.receipt_email.as_ref());
     watch.extend(email.cloned().map(Watch::Email));
     Decision {
         stands: Stands::Parked,

@@ -91,7 +91,7 @@ pub fn by_email(
     if policy.link_by_email == LinkByEmail::Never || !world.customers_listed {
         return None;
     }
-    let email = customer.and_then(|c| world.email_of(c)).or(receipt_email)?;
+    let email = world.email_of_payment(customer, receipt_email)?;
     let client = head_of(world, &world.clients_with_email(email))?;
     let family = world.whole_family(&client);
     let of_family = world.customers_of(&family);

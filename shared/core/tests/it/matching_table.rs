@@ -1,6 +1,6 @@
 //! The decision table of design.md section 4, rule by rule. How a decision reads as text stands at [`crate::practice::told`].
 
-use crate::practice::{EUR, Practice, guest, minor, pay, practice, told};
+use crate::practice::{EUR, Practice, guest, minor, pay, practice, told, watched};
 use vesper_core::matching::{Look, Stands};
 use vesper_core::records::Category;
 
@@ -552,6 +552,18 @@ fn r14_the_email_is_the_customers_latest_else_the_receipts() {
     assert_eq!(other.first(&pay("cus_9", 4200).receipt("a")), "15: parked", "the customer's own stands first");
     let changed = other.stripe_email("cus_9", "a");
     assert_eq!(changed.first(&pay("cus_9", 4200)), "5: i1=4200 links c1", "the latest counts");
+}
+
+#[test]
+fn r14_the_receipts_email_says_nothing_while_nobody_said_which_one_the_customer_has() {
+    let p = practice().client("c1", |c| c.email("a")).invoice("i1", "c1", 4200).unheard("cus_9");
+    let payment = pay("cus_9", 4200).receipt("a");
+    assert_eq!(p.first(&payment), "15: parked", "the receipt may have gone to somebody else");
+    let watch = ["customer cus_9", "ehr reference ch_1", "ehr reference pi_1"];
+    assert_eq!(watched(&p.decide(&payment, Look::First)), watch, "not for the e-mail of the receipt");
+    assert_eq!(p.deadline(&payment), "15: asks unknown_client");
+    assert_eq!(p.first(&guest(4200).receipt("a")), "5: i1=4200", "a guest has no other e-mail");
+    assert_eq!(p.stripe_email("cus_9", "a").again(&payment), "5: i1=4200 links c1");
 }
 
 #[test]

@@ -140,6 +140,12 @@ impl Practice {
         self
     }
 
+    /// Stripe has not said which e-mail a customer has.
+    pub fn unheard(mut self, customer: &str) -> Self {
+        self.world.apply_unheard(&customer_id(customer));
+        self
+    }
+
     pub fn linked_by_email(mut self, customer: &str, client: &str) -> Self {
         self.world.apply_link(customer_id(customer), client_id(client));
         self
