@@ -97,6 +97,18 @@ pub async fn load_from(app: &App, success: &Success, beginning: Box<Beginning>) 
     }
 }
 
+/// The same from the beginning, for what is decided only once.
+///
+/// # Errors
+/// When the store does not answer, or Stripe, where it has to be asked.
+pub async fn load_with_email(app: &App, success: &Success) -> Result<Loaded, Unfinished> {
+    let loaded = Box::pin(app.store.load_for(success)).await?;
+    if !Box::pin(learn(app, success, &loaded)).await? {
+        return Ok(loaded);
+    }
+    Ok(Box::pin(app.store.load_for(success)).await?)
+}
+
 /// Asks Stripe for the e-mail of the payment's customer, and stores it. False when nothing need be asked.
 async fn learn(app: &App, success: &Success, loaded: &Loaded) -> Result<bool, Unfinished> {
     let Some(customer) = &success.customer else { return Ok(false) };

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::bus::DomainEvent;
 use crate::changes::{Ask, Changes};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
+use crate::reconcile::customers::load_with_email;
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{RecoveryOf, StoredFailure, StoredRecovery};
@@ -82,7 +83,7 @@ async fn open(app: &App, event: &Event, failure: &Failure) -> Result<(), Unfinis
         return unknown_decline(app, first).await;
     }
     let mut recovery = Recovery::new(failure.clone(), event.created, blocked, Vec::new(), app.is_shadow());
-    let loaded = app.store.load_for(&as_success(failure)).await?;
+    let loaded = Box::pin(load_with_email(app, &as_success(failure))).await?;
     let decision = would_pay(&loaded.world, &recovery, &app.policy);
     let forbidden = forbids_at_first(&loaded.world, &decision, &app.policy.retry);
     let asks = asks_who_owns_it(&recovery, forbidden);

@@ -3,6 +3,8 @@
 use super::*;
 use vesper_adapters::dynamo::store::CUSTOMERS_LISTED;
 use vesper_adapters::http::HttpRequest;
+use vesper_core::event::Failure;
+use vesper_core::recovery::RecoveryState;
 
 /// Stripe says this of the customer `cus_9`, and knows a card of his; the bridge takes everything.
 fn says(status: u16, email: &'static str) -> impl Fn(&HttpRequest) -> Result<(u16, String), TransportError> {
@@ -89,4 +91,32 @@ async fn a_customer_that_only_a_deleted_client_had_is_asked_for_like_any_other()
     p.pay_with_receipt("a@example.test").await;
     assert_eq!(p.state_and_invoices().await, (PaymentState::Decided, vec!["inv_b".to_owned()]));
     assert_eq!(p.linked_to().await.as_deref(), Some("c_b"));
+}
+
+#[tokio::test]
+async fn the_first_failure_of_a_new_customer_is_recovered_when_his_email_says_whose_it_is() {
+    let p = Practice::of_two(says(200, "b@example.test")).await;
+    p.bench.host.advance_s(1);
+    let failure = Failure {
+        payment: pi("pi_1"),
+        charge: None,
+        customer: Some(cus_9()),
+        amount: minor(4200),
+        currency: Currency::USD,
+        reference: Reference::default(),
+        receipt_email: None,
+        payment_method: Some("pm_1".to_owned()),
+        payment_method_type: Some("card".to_owned()),
+        code: Some("card_declined".to_owned()),
+        decline_code: Some("try_again_later".to_owned()),
+        advice_code: None,
+        network_advice_code: None,
+        object_created: p.bench.app.now(),
+    };
+    let id = EventId::parse("evt_failed").unwrap();
+    let event = Event { id, created: p.bench.app.now(), what: What::PaymentFailed(failure) };
+    reconcile::event(&p.bench.app, &event).await.unwrap();
+    let recovery = p.bench.app.store.recovery(&pi("pi_1")).await.unwrap().expect("it is recovered").item.recovery;
+    assert_eq!((recovery.state, recovery.invoices), (RecoveryState::Waiting, vec![(inv("inv_b"), minor(4200))]));
+    assert_eq!(p.asked("pi_1").await, vec![]);
 }
