@@ -41,7 +41,8 @@ pub async fn email_is(app: &App, customer: &CustomerId, email: Option<EmailHash>
     look_at_all(app, &arrived.into_iter().flatten().collect()).await
 }
 
-/// Stores it, unless it is known or older than what is known. `at` is None for what Stripe answers now.
+/// Stores it, unless it is known or older than what is known. `at` is None for what Stripe answered: that says nothing new once an
+/// event has told, which may be newer than the answer.
 async fn store_email(
     app: &App,
     customer: &CustomerId,
@@ -50,7 +51,7 @@ async fn store_email(
 ) -> Result<(), Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         let mut row = app.store.customer(customer).await?.unwrap_or_else(|| unknown(customer));
-        let is_old = at.is_some_and(|at| row.item.told_at.is_some_and(|newest| newest > at));
+        let is_old = row.item.told_at.is_some_and(|newest| at.is_none_or(|at| newest > at));
         let is_news = row.item.email != email || at.is_some_and(|at| row.item.told_at != Some(at));
         if is_old || (row.item.email_known && !is_news) {
             return Ok(());

@@ -1,6 +1,7 @@
 //! Whose e-mail is whose, as Stripe and the EHR tell it: what rule 14 links by, and what it must not.
 
 use super::*;
+use crate::reconcile::customers;
 use vesper_adapters::dynamo::store::CUSTOMERS_LISTED;
 use vesper_adapters::http::HttpRequest;
 use vesper_core::event::Failure;
@@ -119,4 +120,14 @@ async fn the_first_failure_of_a_new_customer_is_recovered_when_his_email_says_wh
     let recovery = p.bench.app.store.recovery(&pi("pi_1")).await.unwrap().expect("it is recovered").item.recovery;
     assert_eq!((recovery.state, recovery.invoices), (RecoveryState::Waiting, vec![(inv("inv_b"), minor(4200))]));
     assert_eq!(p.asked("pi_1").await, vec![]);
+}
+
+#[tokio::test]
+async fn the_listing_of_the_customers_does_not_undo_what_an_event_said() {
+    let p = Practice::with(says(200, "a@example.test")).await;
+    p.customer_event("b@example.test", 0).await;
+    customers::list_all(&p.bench.app).await.unwrap();
+    let known = p.bench.app.store.customer(&cus_9()).await.unwrap().unwrap().item;
+    assert_eq!(known.email, Some(p.hash("b@example.test")));
+    assert!(p.bench.app.store.email(&p.hash("a@example.test")).await.unwrap().is_none_or(|e| e.item.customers.is_empty()));
 }
