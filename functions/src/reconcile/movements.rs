@@ -193,7 +193,7 @@ async fn ask(
 }
 
 /// The ways to take an amount from one allocation, or from one after the other, oldest first, and at last from what is unapplied.
-fn splits(payment: &Payment, amount: Minor) -> Vec<Answer> {
+pub(crate) fn splits(payment: &Payment, amount: Minor) -> Vec<Answer> {
     let nets: Vec<&PaidShare> = payment.shares.iter().filter(|s| s.net().is_positive()).collect();
     let one = nets.iter().filter(|s| s.net() >= amount).map(|s| vec![(s.invoice.clone(), amount)]);
     let mut left = amount;

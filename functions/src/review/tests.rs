@@ -470,6 +470,44 @@ async fn a_split_that_does_not_fit_any_more_is_refused() {
     assert_eq!(p.stands().await.1.len(), 2);
 }
 
+/// Two invoices are paid, and a refund of `amount` waits for a word from which of them it is taken.
+async fn refund_that_waits(amount: i64) -> Practice {
+    let p = Practice::new(&[("i1", 1000), ("i2", 2000)]).await;
+    p.pay(3000, None).await;
+    assert!(p.refund(amount).await.item.movement.taken.is_none());
+    let from_i1 = Answer::TakeBack { allocations: vec![(inv("i1"), minor(amount))], unapplied: Minor::ZERO };
+    p.ask(Question::new(Reason::RefundSplit, vec![from_i1], "which"), Some("re_1".to_owned()), "pi_1").await;
+    p
+}
+
+#[tokio::test]
+async fn what_a_person_takes_back_pays_first_the_refund_that_waited() {
+    let p = refund_that_waits(500).await;
+    assert_eq!(take_back(&p.bench.app, "local", &pi(), p.rev().await).await.unwrap(), Answered::Done);
+    assert_eq!(p.stands().await, (PaymentState::Review, vec![], 2500, 0));
+    assert_eq!(p.books().await, books(&[("91", 2500), ("92", -2500)]));
+    assert_eq!(p.reasons().await, [Reason::NoInvoice]);
+
+    let p = refund_that_waits(500).await;
+    p.invoice("c_2", "large", 9000, |_| {}).await;
+    let moved = move_allocations(&p.bench.app, "local", &pi(), p.rev().await, "large").await.unwrap();
+    assert_eq!((moved, p.stands().await), (Answered::Done, (PaymentState::Decided, vec![("large".to_owned(), 2500)], 0, 0)));
+    assert_eq!(p.books().await, books(&[("91", 2500), ("80", -2500)]));
+    assert_eq!(p.reasons().await, []);
+}
+
+#[tokio::test]
+async fn a_refund_that_waits_for_more_than_was_taken_back_asks_again_from_where() {
+    let p = refund_that_waits(1500).await;
+    let refused = refuse_write_back(&p).await;
+    assert_eq!(p.answer(&refused, Chosen::Offered(Answer::Undo)).await, Answered::Done);
+    assert_eq!(p.stands().await, (PaymentState::Decided, vec![("i2".to_owned(), 2000)], 1000, 0));
+    let open = p.open_reviews().await;
+    let split = open.iter().map(|r| &r.item.review.question).find(|q| q.reason == Reason::RefundSplit).unwrap();
+    let from_i2 = Answer::TakeBack { allocations: vec![(inv("i2"), minor(1500))], unapplied: Minor::ZERO };
+    assert_eq!(split.answers, [from_i2]);
+}
+
 async fn refuse_write_back(p: &Practice) -> Read<StoredReview> {
     let mut row = p.allocations().await.remove(0);
     let now = p.bench.app.now();

@@ -94,11 +94,13 @@ async fn try_move(app: &App, who: &str, id: &PaymentId, version: u64, to: &str) 
     let currency = money.row.item.payment.success.currency;
     let (_, open) = or_tell!(payable(&money.loaded.world, &invoice.id, currency));
     money.reverse(&mut doing, &ns);
+    money.take_what_waits(&mut doing);
     let amount = money.row.item.payment.unapplied.min(open);
     if !amount.is_positive() {
         return Ok(refuse("nothing of the payment can be moved there"));
     }
     or_tell!(money.allocate(&mut doing, &[(invoice.id.clone(), amount)]));
+    money.offer_splits(&mut doing);
     close_questions(&mut doing, &money, &ns, "a person moved the payment").await?;
     let detail = format!("to {} {}", invoice.id, amount_text(amount, currency));
     doing.changes.audit_by(who, "moved", id.as_str(), &detail);
@@ -124,6 +126,7 @@ async fn try_take_back(app: &App, who: &str, id: &PaymentId, version: u64) -> Tr
     let dates = money.dates;
     let step = money.payment().uncredit(dates);
     doing.changes.allocate(&money.row.item.payment, &step);
+    money.take_what_waits(&mut doing);
     money.stand_after_taking_back();
     close_questions(&mut doing, &money, &ns, "a person took the payment back").await?;
     ask_where_it_belongs(&mut doing, &money).await?;
@@ -166,6 +169,8 @@ pub(super) async fn undo(doing: &mut Doing<'_>, read: &Read<StoredReview>) -> Tr
         return Ok(money.store(doing)); // It is client credit again: there is nothing to ask.
     }
     money.reverse(doing, &ns);
+    money.take_what_waits(doing);
+    money.offer_splits(doing);
     money.stand_after_taking_back();
     let about_it = doing.app.store.reviews_about(payment.as_str()).await?;
     let asked = about_it
@@ -178,8 +183,11 @@ pub(super) async fn undo(doing: &mut Doing<'_>, read: &Read<StoredReview>) -> Tr
     Ok(money.store(doing))
 }
 
-/// Review `no_invoice` (contracts/export.md, "Taken back by a person").
+/// Review `no_invoice` (contracts/export.md, "Taken back by a person"), unless refunds that waited took all of it.
 async fn ask_where_it_belongs(doing: &mut Doing<'_>, money: &Money) -> Result<(), Unfinished> {
+    if !money.row.item.payment.unapplied.is_positive() {
+        return Ok(());
+    }
     let question = Question::new(Reason::NoInvoice, vec![Answer::Credit], "a person took the allocation back");
     let salt = format!("taken back {}", money.row.rev);
     doing.changes.ask(Ask::about_payment(money.row.item.payment.id(), question, &salt)).await?;

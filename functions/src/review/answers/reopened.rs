@@ -95,7 +95,12 @@ fn taken_by(review: &Review, movements: &[Read<StoredMovement>]) -> BTreeSet<Inv
 
 /// The refund or dispute that `about` names, by its row or by its id.
 fn movement_of<'m>(about: Option<&str>, movements: &'m [Read<StoredMovement>]) -> Option<&'m Read<StoredMovement>> {
-    let about = about?;
-    let place: Option<RowRef> = serde_json::from_str(about).ok();
-    movements.iter().find(|m| m.item.movement.id.as_str() == about || place.as_ref() == Some(&RowRef::of(&m.item)))
+    movements.iter().find(|m| is_about(about, &m.item))
+}
+
+/// Whether `about` names this refund or dispute.
+pub(super) fn is_about(about: Option<&str>, movement: &StoredMovement) -> bool {
+    let Some(about) = about else { return false };
+    let place = || serde_json::from_str::<RowRef>(about).ok();
+    movement.movement.id.as_str() == about || place().is_some_and(|place| place == RowRef::of(movement))
 }
