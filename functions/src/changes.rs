@@ -17,6 +17,7 @@ use vesper_adapters::dynamo::model::{
     StoredReview,
 };
 use vesper_adapters::dynamo::store::{RowRef, Store};
+use vesper_adapters::dynamo::table::StoreError;
 use vesper_adapters::quickbooks::doc_number;
 use vesper_adapters::settings::Accounts;
 use vesper_core::audit::AuditRecord;
@@ -81,6 +82,8 @@ pub struct Changes<'a> {
     /// What will be committed; callers add their own rows.
     pub unit: Unit,
     after: After,
+    /// An allocation that is taken back was not among what was loaded: its invoice changed hands meanwhile.
+    misses_a_row: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -93,7 +96,7 @@ impl<'a> Changes<'a> {
     /// The same on a store that may be gathering.
     #[must_use]
     pub fn on(app: &'a App, store: &'a Store, now: Timestamp) -> Changes<'a> {
-        Changes { app, store, now, unit: Unit::new(), after: After::default() }
+        Changes { app, store, now, unit: Unit::new(), after: After::default(), misses_a_row: false }
     }
 
     /// The store that this step is committed to.
@@ -156,12 +159,16 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// Parts of allocations that are taken back. `loaded` holds the clients concerned.
+    /// Parts of allocations that are taken back. `loaded` holds the clients concerned; where a row is not among them, it moved
+    /// meanwhile, and the step is not committed: it is a conflict like any other.
     pub fn take_back(&mut self, payment: &Payment, taken: &[TakenBack], reason: BackReason, on: Date, loaded: &Loaded) {
         let mut rows: BTreeMap<u32, Read<StoredAllocation>> = BTreeMap::new();
         for back in taken {
             let found = loaded.allocations.iter().find(|r| r.item.n == back.n && r.item.allocation.payment == *payment.id());
-            let Some(row) = rows.get(&back.n).or(found).cloned() else { continue };
+            let Some(row) = rows.get(&back.n).or(found).cloned() else {
+                self.misses_a_row = true;
+                continue;
+            };
             rows.insert(back.n, self.take_back_one(payment, row, back, reason, on));
         }
         for row in rows.values() {
@@ -337,6 +344,9 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// `Conflict` when it does not follow from the steps before it.
     pub async fn gather(self) -> Result<After, Unfinished> {
+        if self.misses_a_row {
+            return Err(StoreError::Conflict { attempted: "take back an allocation".to_owned() }.into());
+        }
         self.store.commit(self.unit).await?;
         Ok(self.after)
     }

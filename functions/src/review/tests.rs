@@ -470,6 +470,23 @@ async fn a_split_that_does_not_fit_any_more_is_refused() {
     assert_eq!(p.stands().await.1.len(), 2);
 }
 
+#[tokio::test]
+async fn an_allocation_whose_row_moved_meanwhile_is_not_taken_back_on_the_payment_alone() {
+    let p = Practice::new(&SEVERAL).await;
+    p.pay(1000, None).await;
+    let app = &p.bench.app;
+    let mut row = p.file().await.payment.unwrap();
+    let day = app.local_date(app.now());
+    let step = row.item.payment.take_back(&[1], Dates { money: day, decision: day });
+    let elsewhere = app.store.load_clients([ClientId::parse("c_2").unwrap()]).await.unwrap();
+    let mut changes = Changes::new(app, app.now());
+    changes.take_back(&row.item.payment, &step.taken_back, BackReason::Correction, day, &elsewhere);
+    changes.allocate(&row.item.payment, &step);
+    changes.unit.update(&row);
+    assert!(changes.commit().await.is_err_and(|e| e.is_conflict()), "read again");
+    assert_eq!(p.stands().await, (PaymentState::Decided, vec![("i1".to_owned(), 1000)], 0, 0));
+}
+
 /// Two invoices are paid, and a refund of `amount` waits for a word from which of them it is taken.
 async fn refund_that_waits(amount: i64) -> Practice {
     let p = Practice::new(&[("i1", 1000), ("i2", 2000)]).await;
