@@ -154,6 +154,10 @@ impl<'a> Changes<'a> {
         }
         // What leaves of money that was closed at the switch to live leaves Stripe's balance, and so the books.
         let closed = payment.state == PaymentState::BeforeGoLive && !self.app.is_shadow();
+        // The books are in the practice's currency: what Stripe made of other money its payout tells, and a person books it.
+        if payment.success.currency != self.app.settings.practice.currency {
+            return;
+        }
         for posting in &step.postings {
             self.post(posting.clone(), payment.shadow && !closed);
         }

@@ -120,8 +120,8 @@ async fn of_charge(
     if payment.state == PaymentState::BeforeGoLive {
         return Ok(Matched::BeforeGoLive);
     }
-    // Money that was converted has another amount here than the client paid.
-    let same = payment.success.currency != row.currency || payment.received() == row.amount;
+    // Money that was converted is not posted: a person books what it became.
+    let same = payment.success.currency == row.currency && payment.received() == row.amount;
     Ok(if same { Matched::Known } else { Matched::Unmatched })
 }
 
@@ -218,11 +218,13 @@ async fn is_recorded(app: &App, row: &PayoutRow, id: &MovementId, payment: &Paym
     let file = app.store.payment_file(payment).await?;
     let movement = file.movements.iter().map(|m| &m.item.movement).find(|m| m.id == *id);
     let Some(movement) = movement.filter(|m| file.payment.is_some() && m.out == m.recorded) else { return Ok(false) };
+    if movement.currency != row.currency {
+        return Ok(false);
+    }
     let moved = if row.amount < Minor::ZERO { row.amount.negated() } else { row.amount };
-    let converted = movement.currency != row.currency;
     Ok(match (movement.kind, back) {
         (MovementKind::Refund, true) => movement.status == "failed",
-        (MovementKind::Refund, false) => movement.status == "failed" || converted || movement.recorded == moved,
+        (MovementKind::Refund, false) => movement.status == "failed" || movement.recorded == moved,
         (MovementKind::Dispute, true) => movement.reinstated >= moved,
         (MovementKind::Dispute, false) => movement.withdrawn >= moved,
     })

@@ -125,6 +125,9 @@ pub(super) async fn judged(app: &App, read: Read<StoredPayout>, payout: &Payout)
     let verdict = judge(payout, &read.item.tally, opening_confirmed(app).await?);
     let mut change = Change::new(app, read);
     match verdict {
+        _ if payout.currency != app.settings.practice.currency => {
+            manual(&mut change, payout, "it is in another currency than the books").await?;
+        }
         Verdict::Manual => manual(&mut change, payout, "it was made by hand: Stripe does not say what is in it").await?,
         Verdict::Waiting(Why::NotReconciled) => change.wait("Stripe has not listed all of its transactions yet"),
         Verdict::Waiting(Why::Opening) => opening(&mut change).await?,

@@ -15,6 +15,9 @@ use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::dynamo::model::StoredPayout;
 use vesper_adapters::personal::Secret;
 use vesper_adapters::stripe::wire::project;
+use vesper_core::ids::{ChargeId, PaymentId};
+use vesper_core::money::{Currency, Minor};
+use vesper_core::payout::{Matched, PayoutRow, RowKind};
 use vesper_core::review::{Answer, Status};
 use vesper_standins::stripe::{NewPayment, NewPayout};
 use vesper_standins::{Fault, FaultKind, StripeStandin};
@@ -456,4 +459,31 @@ async fn the_pages_lead_from_the_payout_to_its_payments_and_say_what_is_missing(
     assert_eq!(get("/payouts/po_nobody", "", &cookie).await.status, 404);
     let review = p.bench.app.store.reviews_about(&po).await.unwrap().remove(0).item.review.id;
     assert!(get(&format!("/review/{review}"), "", &cookie).await.body.contains(&format!("/payouts/{po}")));
+}
+
+#[tokio::test]
+async fn money_in_another_currency_than_the_books_is_posted_nowhere_and_a_person_is_told() {
+    let p = Practice::new().await;
+    let id = p.stripe.pay(&NewPayment::guest(10_000).currency("eur"));
+    p.deliver().await;
+    assert_eq!(p.open(&id).await, ["unknown_client"], "it is a payment like any other");
+    assert_eq!(p.books().await, BTreeMap::new(), "100.00 EUR are not 100.00 USD");
+    let charge = p.stripe.object(&id).unwrap()["latest_charge"].as_str().unwrap().to_owned();
+    let (charge, payment) = (ChargeId::parse(&charge).unwrap(), PaymentId::parse(&id).ok());
+    let minor = |amount| Minor::new(amount).unwrap();
+    let converted = PayoutRow {
+        id: "txn_1".to_owned(),
+        kind: RowKind::Charge { charge, payment },
+        amount: minor(10_800),
+        fee: minor(300),
+        net: minor(10_500),
+        currency: Currency::USD,
+        created: p.bench.app.now(),
+    };
+    let matched = super::classify(&p.bench.app, vec![converted]).await.unwrap();
+    assert_eq!(matched[0].1, Matched::Unmatched, "a person books what it became");
+    let po = p.stripe.payout(&NewPayout::default());
+    p.deliver().await;
+    assert_eq!((p.stands(&po).await.0.as_str(), p.open(&po).await), ("manual", vec!["payout_manual".to_owned()]));
+    assert_eq!(p.books().await, BTreeMap::new());
 }

@@ -83,18 +83,21 @@ async fn at_stripe(app: &App, window: Timestamp) -> Result<BTreeMap<String, Mino
 async fn in_ledger(app: &App, window: Timestamp) -> Result<BTreeMap<String, Minor>, Unfinished> {
     let mut sums: BTreeMap<String, Minor> = BTreeMap::new();
     let mut bad: Option<BadItem> = None;
+    let currency = app.settings.practice.currency; // What is in another one is posted nowhere.
     let mut take = |row: &Row| -> Result<(), BadItem> {
         match row.kind.as_str() {
             StoredPayment::KIND => {
                 let payment = item_of::<StoredPayment>(row)?.item.payment;
-                if payment.charged_at >= window && payment.state != PaymentState::BeforeGoLive {
+                let posted = payment.state != PaymentState::BeforeGoLive && payment.success.currency == currency;
+                if posted && payment.charged_at >= window {
                     sums.insert(payment.id().to_string(), payment.received());
                 }
             }
             StoredMovement::KIND => {
                 let movement = item_of::<StoredMovement>(row)?.item.movement;
                 let out = movement.recorded.minus(movement.out_before(window));
-                if movement.created >= window || movement.moved.iter().any(|(at, _)| *at >= window) {
+                let moved = movement.created >= window || movement.moved.iter().any(|(at, _)| *at >= window);
+                if moved && movement.currency == currency {
                     sums.insert(movement.id.to_string(), out.negated());
                 }
             }

@@ -14,7 +14,7 @@ use vesper_adapters::dynamo::item::{BadItem, Stored as _, item_of};
 use vesper_adapters::dynamo::model::{PostingState, StoredPayment, StoredPayout, StoredPosting};
 use vesper_adapters::dynamo::row::Row;
 use vesper_core::event::Success;
-use vesper_core::money::Minor;
+use vesper_core::money::{Currency, Minor};
 use vesper_core::payment::PaymentState;
 use vesper_core::payout::PayoutState;
 use vesper_core::posting::Account;
@@ -44,6 +44,8 @@ pub(super) struct Scan {
     /// Our postings by QuickBooks' id, as far as they changed there.
     pub booked: BTreeMap<String, Booked>,
     is_shadow: bool,
+    /// Of the books.
+    currency: Option<Currency>,
     /// When shadow mode's postings were closed.
     closed_at: Option<Timestamp>,
 }
@@ -53,7 +55,8 @@ pub(super) struct Scan {
 /// # Errors
 /// When the store does not answer, or holds a row that this release cannot read.
 pub(super) async fn scan(app: &App, changed: &Changed) -> Result<Scan, Unfinished> {
-    let mut scan = Scan { is_shadow: app.is_shadow(), closed_at: switch::switched_at(app).await?, ..Scan::default() };
+    let (is_shadow, currency) = (app.is_shadow(), Some(app.settings.practice.currency));
+    let mut scan = Scan { is_shadow, currency, closed_at: switch::switched_at(app).await?, ..Scan::default() };
     let mut bad: Option<BadItem> = None;
     let mut each = |row: Row| {
         if let Err(e) = scan.take(&row, changed) {
@@ -74,7 +77,9 @@ impl Scan {
             StoredPayout::KIND => self.payout(item_of::<StoredPayout>(row)?.item),
             StoredPayment::KIND => {
                 let payment = item_of::<StoredPayment>(row)?.item.payment;
-                let counts = payment.state != PaymentState::BeforeGoLive && payment.received().is_positive();
+                // What is in another currency than the books is posted nowhere.
+                let posted = payment.state != PaymentState::BeforeGoLive && Some(payment.success.currency) == self.currency;
+                let counts = posted && payment.received().is_positive();
                 if counts && payment.success.balance_transaction.is_none() && self.unsettled.len() < UNSETTLED_MAX {
                     self.unsettled.push(payment.success);
                 }

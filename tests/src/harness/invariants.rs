@@ -259,7 +259,8 @@ fn books(standins: &Standins, told: &Told, quiet: bool, out: &mut Vec<String>) {
     if quiet && theirs != confirmed {
         out.push(format!("7: balances: QuickBooks {theirs:?}, confirmed postings {confirmed:?}"));
     }
-    let counts = |p: &&Value| p["state"] != "before_go_live";
+    // Money in another currency than the books is posted nowhere.
+    let counts = |p: &&Value| p["state"] != "before_go_live" && p["currency"] == "usd";
     let of_payments = |p: &Value| int(p, "amount_received") - int(p, "refunded") - int(p, "disputed");
     let mut want: i64 = told.list("payments").iter().filter(counts).map(of_payments).sum();
     for payout in told.list("payouts").iter().filter(|p| ["tied_out", "failed"].contains(&text(p, "state"))) {
@@ -281,7 +282,7 @@ pub fn unaccounted(standins: &Standins, told: &Told) -> Vec<String> {
     // A payout that came back was tied out first, or its fees were posted all the same.
     let is_posted = |payout: &str| ["tied_out", "failed"].contains(&state(payout));
     let (mut fees, mut under_way) = (0, 0);
-    for (row, payout) in standins.stripe.rows() {
+    for (row, payout) in standins.stripe.rows().into_iter().filter(|(row, _)| row["currency"] == "usd") {
         match text(&row, "type") {
             "payout" => {
                 let id = text(&row, "source");
