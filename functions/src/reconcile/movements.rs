@@ -255,7 +255,7 @@ async fn give_back(
     }
     let about: Vec<Read<StoredReview>> = app.store.reviews_about(payment.id().as_str()).await?;
     split_again(changes, payment, back.movement, &about).await?;
-    if payment.unapplied > back.unapplied_before {
+    if payment.unapplied > back.unapplied_before || payment.state == PaymentState::BeforeGoLive {
         ask_about_what_came_back(changes, payment, back, &about).await?;
     }
     Ok(())
@@ -305,7 +305,11 @@ async fn ask_about_what_came_back(
     let reapply = back.by_invoice(payment);
     let mut answers = if reapply.is_empty() { vec![] } else { vec![Answer::Apply(reapply)] };
     answers.push(Answer::Credit);
-    let evidence = "the money came back and is unapplied";
+    let mut evidence = "the money came back and is unapplied";
+    if payment.state == PaymentState::BeforeGoLive {
+        // It is matched to nothing: a person looks what it is in the books.
+        (answers, evidence) = (vec![], "the money came back; its payment is older than the start with Vesper");
+    }
     match open_about(about, movement, reason) {
         Some(mut review) => {
             review.item.review.question.answers = answers;

@@ -483,6 +483,12 @@ impl Payment {
     fn give_back(&mut self, movement: &mut Movement, amount: Minor, dates: Dates, step: &mut Step) {
         let contra = Self::contra(movement.kind);
         let taken = movement.taken.take().unwrap_or_default();
+        if self.state == PaymentState::BeforeGoLive {
+            // What was allocated of it when shadow mode ended is in no book, and belongs to nobody any more: only the money counts.
+            self.taken_off = self.taken_off.minus(taken.total());
+            self.post(step, Lines::new().debit(Account::StripeClearing, amount).credit(contra, amount), dates.decision);
+            return;
+        }
         let waiting = movement.recorded.plus(amount).minus(taken.total()).or_zero();
         let from_waiting = amount.min(waiting);
         let unapplied = amount.minus(from_waiting);

@@ -140,6 +140,23 @@ fn a_refund_after_go_live_of_an_earlier_payment_is_posted_and_moves_no_allocatio
     assert_eq!((p.refunded, p.unapplied), (minor(0), minor(0)));
 }
 
+/// Its income was booked in shadow mode only.
+#[test]
+fn a_refund_of_a_payment_closed_at_the_switch_that_fails_gives_back_only_the_money() {
+    let mut life = Life::decided(4200, &[("i1", 3000)]);
+    life.hear(refund("re_1", 4000, Succeeded, Some("i1")));
+    let (mut p, mut out) = (life.payment.clone(), life.movements[0].clone());
+    p.state = PaymentState::BeforeGoLive;
+    let unapplied = p.unapplied;
+    out.hear(&refund("re_1", 4000, Failed, None));
+    let (step, _) = p.record(&mut out, DATES);
+    let [posting] = step.postings.as_slice() else { panic!("{:?}", step.postings) };
+    let lines: Vec<_> = posting.lines.iter().map(|l| (l.account, l.amount.get())).collect();
+    assert_eq!(lines, [(Account::StripeClearing, 4000), (Account::Refunds, -4000)]);
+    assert_eq!((p.unapplied, p.refunded, out.taken), (unapplied, minor(0), None));
+    p.check().unwrap();
+}
+
 #[test]
 fn a_dispute_given_back_in_part_leaves_the_rest_taken_from_its_allocation() {
     let mut life = Life::decided(4200, &[("i1", 4200)]);
