@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{
-    Dependent, EhrReference, EhrReferenced, InvoiceHome, InvoiceNumber, SessionInvoice, StoredAllocation, StoredClient,
-    StoredCustomer, StoredEhrPayment, StoredEmail, StoredInvoice, StoredReversal,
+    Dependent, EhrPaymentPlace, EhrReference, EhrReferenced, InvoiceHome, InvoiceNumber, SessionInvoice, StoredAllocation,
+    StoredClient, StoredCustomer, StoredEhrPayment, StoredEmail, StoredInvoice, StoredReversal,
 };
 use vesper_adapters::dynamo::store::{RowRef, Store};
 use vesper_adapters::personal::Personal;
@@ -205,6 +205,7 @@ async fn moved_in(
     for orphan in store.orphan_payments(&new.id).await? {
         unit.remove(vesper_adapters::dynamo::item::Stored::key(&orphan));
         reference(unit, &orphan.payment, Some(&new.client));
+        unit.put(&place_in(&orphan.payment, &new.client));
         unit.put(&StoredEhrPayment { client: Some(new.client.clone()), payment: orphan.payment });
     }
     let Some(from) = from else { return Ok(()) };
@@ -216,10 +217,15 @@ async fn moved_in(
             let gone = StoredEhrPayment { client: Some(from.clone()), payment: payment.clone() };
             unit.remove(vesper_adapters::dynamo::item::Stored::key(&gone));
             unit.put(&StoredEhrPayment { client: Some(new.client.clone()), payment: payment.clone() });
+            unit.put(&place_in(payment, &new.client));
             reference(unit, payment, Some(&new.client));
         }
     }
     Ok(())
+}
+
+fn place_in(payment: &EhrPayment, client: &ClientId) -> EhrPaymentPlace {
+    EhrPaymentPlace { id: payment.id.clone(), invoice: payment.invoice.clone(), client: Some(client.clone()) }
 }
 
 /// Stores the allocations of an invoice that changed; all of them, with their reversals, move with it when it changed hands.
@@ -283,39 +289,85 @@ fn reference(unit: &mut Unit, payment: &EhrPayment, client: Option<&ClientId>) {
     }
 }
 
-/// An EHR payment's record.
+/// An EHR payment's record. One that moved to another invoice leaves the old one, whosever that is.
 pub(super) async fn payment(app: &App, store: &Store, told: &EhrPayment) -> Result<Taken, Unfinished> {
-    let new = &without_free_text(told);
+    let new = without_free_text(told);
     let home = store.invoice_home(&new.invoice).await?.map(|h| h.item.client);
-    let mut arrived = BTreeSet::new();
-    if is_stripe_reference(&new.reference) {
-        arrived.insert(Watch::EhrReference(new.reference.clone()));
-    }
-    let Some(client) = home else {
-        orphan(store, new).await?;
-        return Ok(Taken::known(arrived));
-    };
-    let loaded = load_around(store, &client, None).await?;
-    arrived.extend(family_of(&loaded, &client));
-    arrived.insert(Watch::Invoice(new.invoice.clone()));
-    let old = loaded.world.invoices().find_map(|f| f.payments.get(&new.id));
-    if old.is_some_and(|o| o.seen >= new.seen) {
+    let was = store.ehr_payment_place(&new.id).await?.map(|p| p.item);
+    // Until an invoice has arrived, what is told of it stands with an owner of its own.
+    let owner = home.clone().unwrap_or_else(|| unknown_owner(&new.invoice));
+    let from = was.as_ref().map(|p| p.client.clone().unwrap_or_else(|| unknown_owner(&p.invoice)));
+    let loaded = load_around(store, &owner, from.as_ref()).await?;
+    let is = EhrPaymentPlace { id: new.id.clone(), invoice: new.invoice.clone(), client: home };
+    let arrived = who_waited_for_payment(&loaded, &new, was.iter().chain([&is]));
+    let known = known_payment(store, &loaded, was.as_ref().unwrap_or(&is)).await?;
+    if known.as_ref().is_some_and(|k| k.seen >= new.seen) {
         return Ok(Taken::known(arrived));
     }
+    let first_observed_at = known.map_or(new.first_observed_at, |k| k.first_observed_at.min(new.first_observed_at));
+    let new = EhrPayment { first_observed_at, ..new };
     let mut changes = Changes::on(app, store, app.now());
+    put_payment(&mut changes.unit, &new, was.as_ref(), &is);
+    loaded.bump_all(&mut changes.unit);
+    let mut rows = Rows::new();
     let mut after = loaded.world.clone();
     after.apply_ehr_payment(new.clone());
-    let kept = after.invoice(&new.invoice).and_then(|f| f.payments.get(&new.id)).cloned().unwrap_or_else(|| new.clone());
-    changes.unit.put(&StoredEhrPayment { client: Some(client.clone()), payment: kept });
-    reference(&mut changes.unit, new, Some(&client));
-    loaded.bump_all(&mut changes.unit);
-    on_another_invoice(&mut changes, &loaded, new).await?;
-    let mut rows = Rows::new();
-    what_is_shown(&mut changes, &loaded, &after, &new.invoice, Told::Payment, &mut rows).await?;
+    if is.client.is_some() {
+        on_another_invoice(&mut changes, &loaded, &new).await?;
+        what_is_shown(&mut changes, &loaded, &after, &new.invoice, Told::Payment, &mut rows).await?;
+    }
+    if let Some(was) = was.filter(|w| w.invoice != new.invoice) {
+        what_is_shown(&mut changes, &loaded, &after, &was.invoice, Told::Payment, &mut rows).await?;
+    }
     for row in rows.values() {
         changes.unit.update(row);
     }
     Ok(Taken { arrived, after: changes.gather().await? })
+}
+
+/// Whoever waits for its EHR reference, and for any record of the clients on whose invoices it stood and stands.
+fn who_waited_for_payment<'p>(
+    loaded: &Loaded,
+    new: &EhrPayment,
+    places: impl Iterator<Item = &'p EhrPaymentPlace>,
+) -> BTreeSet<Watch> {
+    let mut arrived = BTreeSet::new();
+    if is_stripe_reference(&new.reference) {
+        arrived.insert(Watch::EhrReference(new.reference.clone()));
+    }
+    for place in places {
+        let Some(client) = &place.client else { continue };
+        arrived.extend(family_of(loaded, client));
+        arrived.insert(Watch::Invoice(place.invoice.clone()));
+    }
+    arrived
+}
+
+/// The record that is known of the payment at this place.
+async fn known_payment(store: &Store, loaded: &Loaded, place: &EhrPaymentPlace) -> Result<Option<EhrPayment>, Unfinished> {
+    if place.client.is_none() {
+        let orphans = store.orphan_payments(&place.invoice).await?;
+        return Ok(orphans.into_iter().map(|o| o.payment).find(|p| p.id == place.id));
+    }
+    Ok(loaded.world.invoices().find_map(|f| f.payments.get(&place.id)).cloned())
+}
+
+/// Puts the record and the pointers to it where it stands now; the old record goes.
+fn put_payment(unit: &mut Unit, new: &EhrPayment, was: Option<&EhrPaymentPlace>, is: &EhrPaymentPlace) {
+    use vesper_adapters::dynamo::item::Stored as _;
+    let row = StoredEhrPayment { client: is.client.clone(), payment: new.clone() };
+    if let Some(was) = was {
+        let payment = EhrPayment { invoice: was.invoice.clone(), ..new.clone() };
+        let gone = StoredEhrPayment { client: was.client.clone(), payment }.key();
+        if gone != row.key() {
+            unit.remove(gone);
+        }
+    }
+    unit.put(&row);
+    reference(unit, new, is.client.as_ref());
+    if was != Some(is) {
+        unit.put(is);
+    }
 }
 
 /// Only references that say whose payment it is are kept: a person may have typed a name into another.
@@ -329,22 +381,6 @@ fn without_free_text(told: &EhrPayment) -> EhrPayment {
         (false, false) => String::new(),
     };
     EhrPayment { reference, ..told.clone() }
-}
-
-/// An EHR payment whose invoice has not arrived: it waits with the invoice's owner to be.
-async fn orphan(store: &Store, new: &EhrPayment) -> Result<(), Unfinished> {
-    let loaded = store.versions_of(BTreeSet::from([unknown_owner(&new.invoice)])).await?;
-    let known = store.orphan_payments(&new.invoice).await?.into_iter().find(|o| o.payment.id == new.id).map(|o| o.payment);
-    if known.as_ref().is_some_and(|k| k.seen >= new.seen) {
-        return Ok(());
-    }
-    let first_observed_at = known.map_or(new.first_observed_at, |k| k.first_observed_at.min(new.first_observed_at));
-    let payment = EhrPayment { first_observed_at, ..new.clone() };
-    let mut unit = Unit::new();
-    reference(&mut unit, &payment, None);
-    unit.put(&StoredEhrPayment { client: None, payment });
-    loaded.bump_all(&mut unit);
-    Ok(store.commit(unit).await?)
 }
 
 /// An EHR payment with our payment's id on another invoice than ours: a person is asked, the allocation stands.

@@ -1,6 +1,7 @@
 //! Records of the EHR on the embedded engine: what they do to money that was allocated before.
 
 mod customers;
+mod ehr_payments;
 
 use super::*;
 use crate::dead_letters;

@@ -57,6 +57,10 @@ pub(crate) fn orphan_payment(invoice: &impl Display, id: &impl Display) -> Key {
     key(invoice_pk(invoice), format!("EPAY#{id}"))
 }
 
+pub(crate) fn ehr_payment_place(id: &impl Display) -> Key {
+    key(format!("EPAY#{id}"), "PLACE")
+}
+
 pub(crate) fn invoice_number(number: &str) -> Key {
     key(format!("NUMBER#{number}"), "NUMBER")
 }

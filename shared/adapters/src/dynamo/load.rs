@@ -5,14 +5,15 @@
 use super::item::{Key, Read, Stored, Unit, item_of};
 use super::keys;
 use super::model::{
-    Dependent, EhrReference, EhrReferenced, InvoiceHome, Meta, MoneyLeft, OwnLink, SessionInvoice, StoredAllocation,
-    StoredClient, StoredCustomer, StoredEhrPayment, StoredEmail, StoredEvent, StoredInvoice, StoredPayment, Version, Wanted,
+    Dependent, EhrPaymentPlace, EhrReference, EhrReferenced, InvoiceHome, Meta, MoneyLeft, OwnLink, SessionInvoice,
+    StoredAllocation, StoredClient, StoredCustomer, StoredEhrPayment, StoredEmail, StoredEvent, StoredInvoice, StoredPayment,
+    Version, Wanted,
 };
 use super::row::Row;
 use super::store::{CUSTOMERS_LISTED, Failed, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_core::event::Success;
-use vesper_core::ids::{ClientId, CustomerId, EventId, InvoiceId, PaymentId, SessionId};
+use vesper_core::ids::{ClientId, CustomerId, EhrPaymentId, EventId, InvoiceId, PaymentId, SessionId};
 use vesper_core::matching::unknown_owner;
 use vesper_core::matching::who_pays::{Payer, who_pays};
 use vesper_core::world::World;
@@ -224,6 +225,14 @@ impl Store {
     pub async fn orphan_payments(&self, invoice: &InvoiceId) -> Result<Vec<StoredEhrPayment>, Failed> {
         let rows = self.table.query(&keys::invoice_pk(invoice), "EPAY#").await?;
         rows.iter().map(|r| Ok(item_of::<StoredEhrPayment>(r)?.item)).collect()
+    }
+
+    /// Where the EHR's record of a payment stands; None while it has told of none.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn ehr_payment_place(&self, id: &EhrPaymentId) -> Result<Option<Read<EhrPaymentPlace>>, Failed> {
+        self.get(keys::ehr_payment_place(id)).await
     }
 
     /// The clients that the customer, the metadata and the EHR's own payments lead to.

@@ -109,6 +109,18 @@ stored!(StoredEhrPayment, "EhrPaymentV1", |p| match &p.client {
     None => keys::orphan_payment(&p.payment.invoice, &p.payment.id),
 });
 
+/// Where the EHR's record of a payment stands: one that moved to another invoice leaves none behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EhrPaymentPlace {
+    /// The payment.
+    pub id: EhrPaymentId,
+    /// The invoice it pays.
+    pub invoice: InvoiceId,
+    /// In whose partition it stands; None while the invoice has not arrived.
+    pub client: Option<ClientId>,
+}
+stored!(EhrPaymentPlace, "EhrPaymentPlaceV1", |p| keys::ehr_payment_place(&p.id));
+
 /// An allocation: the invoice-charge link, and its write-back effect.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredAllocation {
