@@ -2,7 +2,7 @@
 CARGO_FLAGS := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help test faults soak bench fmt fmt-check lint lint-template doc check-licences demo invoke build release ci
+.PHONY: help test faults soak bench bench-functions fmt fmt-check lint lint-template doc check-licences demo invoke build release ci
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,11 @@ check-licences: ## Check every dependency: its licence, where it comes from, no 
 
 bench: ## Measure speed and memory; prints medians
 	cargo bench -p vesper-tests --all-features --bench intake --bench backtest --bench payout --bench drain
+
+# The functions as they are deployed, but for this machine: slow to build. The bench itself only drives them.
+bench-functions: ## Measure the functions of AWS next to an empty one: start, first event, warm event, memory
+	cargo build --profile deployed -p vesper-functions -p vesper-yardsticks --bins
+	cargo bench $(CARGO_FLAGS) --profile dev --bench functions
 
 demo: ## Show everything on a made-up practice, then serve the review page
 	cargo run --release -- demo

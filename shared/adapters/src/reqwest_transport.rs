@@ -73,3 +73,18 @@ impl Transport for ReqwestTransport {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_roots_of_all_the_world_are_loaded_at_the_first_call_and_not_before() {
+        let transport = ReqwestTransport::new();
+        assert!(transport.0.get().is_none());
+        let url = "https://127.0.0.1:1/".to_owned();
+        let request = HttpRequest { method: http::Method::GET, url, headers: vec![], body: bytes::Bytes::new() };
+        assert!(matches!(transport.send(request).await, Err(TransportError::NotSent)), "nobody listens there");
+        assert!(transport.0.get().is_some());
+    }
+}

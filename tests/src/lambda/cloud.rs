@@ -4,8 +4,10 @@
 
 use super::aws::{AwsStandin, Message, QUEUE_ORIGIN};
 use super::cognito::CognitoStandin;
-use super::runtime::{Outcome, Process};
+use super::runtime::{self, Outcome, Process};
+use super::tls::{self, TlsFront};
 use crate::harness::{Options, WEBHOOK_SECRET, practice_toml};
+use crate::measure::Usage;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -44,10 +46,29 @@ pub struct Cloud {
     pub issuer: String,
     /// A process lives for one invocation only.
     pub always_cold: bool,
+    /// Where the binaries are; none: those of this build.
+    pub binaries: Option<PathBuf>,
+    /// Whether each invocation waits until its process is at rest, so that [`Cloud::take_costs`] can tell.
+    pub measured: bool,
+    costs: Vec<Cost>,
     processes: BTreeMap<&'static str, Process>,
     environment: BTreeMap<String, String>,
     dir: tempfile::TempDir,
+    fronts: Vec<TlsFront>,
     _served: [Served; 5],
+}
+
+/// What one invocation used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Which function.
+    pub function: &'static str,
+    /// What the process had used before, where this was its first invocation: its start.
+    pub start: Option<Usage>,
+    /// On a CPU, in nanoseconds, until it waited for the next event.
+    pub cpu_ns: u64,
+    /// The process's largest resident size so far, in kB.
+    pub peak_rss_kb: u64,
 }
 
 fn name_of(function: &str) -> &'static str {
@@ -117,7 +138,22 @@ impl Cloud {
         let [a, b, c] = served;
         let served = [a, b, c, endpoint, hosted];
         let (processes, dir) = (BTreeMap::new(), tempfile::tempdir().unwrap());
-        let cloud = Cloud { standins, aws, cognito, issuer, always_cold: false, processes, environment, dir, _served: served };
+        let (always_cold, binaries, measured, costs, fronts) = (false, None, false, vec![], vec![]);
+        let cloud = Cloud {
+            standins,
+            aws,
+            cognito,
+            issuer,
+            always_cold,
+            binaries,
+            measured,
+            costs,
+            processes,
+            environment,
+            dir,
+            fronts,
+            _served: served,
+        };
         cloud.store().table().create_if_absent().await.unwrap();
         cloud
     }
@@ -126,6 +162,41 @@ impl Cloud {
     #[must_use]
     pub fn store(&self) -> Store {
         Store::new(Table::new(client_on(self.aws.engine().http_client()), "vesper".to_owned()), DataKey::new([7; 32]))
+    }
+
+    /// From now on new processes reach AWS over TLS, each service at an address of its own, as on AWS. `trusted`: they are given
+    /// the root of these stand-ins.
+    pub async fn over_tls(&mut self, trusted: bool) {
+        let behind = self.environment.get("AWS_ENDPOINT_URL").unwrap().clone();
+        for service in ["DYNAMODB", "SQS", "EVENTBRIDGE", "SSM"] {
+            let front = TlsFront::start(&behind).await;
+            self.environment.insert(format!("AWS_ENDPOINT_URL_{service}"), front.origin());
+            self.fronts.push(front);
+        }
+        if trusted {
+            self.environment.insert("AWS_CA_BUNDLE".to_owned(), tls::root().display().to_string());
+        }
+    }
+
+    /// What a new process of a function finds.
+    #[must_use]
+    pub fn environment_of(&self, function: &str) -> BTreeMap<String, String> {
+        let mut environment = self.environment.clone();
+        environment.insert("AWS_ACCESS_KEY_ID".to_owned(), function.to_owned());
+        environment
+    }
+
+    /// What the invocations used since the last look, in order.
+    #[must_use]
+    pub fn take_costs(&mut self) -> Vec<Cost> {
+        std::mem::take(&mut self.costs)
+    }
+
+    /// A cold process of a binary of this stack.
+    pub async fn start(&self, name: &str) -> Process {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let path = self.binaries.as_ref().map_or_else(|| runtime::binary(name), |dir| dir.join(name));
+        Process::start_at(&path, name, &self.environment_of(name), log).await
     }
 
     fn log_path(&self) -> PathBuf {
@@ -158,13 +229,19 @@ impl Cloud {
     pub async fn invoke_within(&mut self, function: &str, payload: &Value, within_ms: u64) -> Outcome {
         let name = name_of(function);
         if !self.processes.contains_key(name) {
-            let mut environment = self.environment.clone();
-            environment.insert("AWS_ACCESS_KEY_ID".to_owned(), name.to_owned());
-            let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
-            let process = Process::start(name, &environment, log).await;
+            let process = self.start(name).await;
             self.processes.insert(name, process);
         }
-        let outcome = self.processes.get_mut(name).unwrap().invoke(payload, within_ms).await;
+        let measured = self.measured;
+        let process = self.processes.get_mut(name).unwrap();
+        let before = if measured { process.at_rest().await } else { Usage::default() };
+        let outcome = process.invoke(payload, within_ms).await;
+        if measured && outcome != Outcome::Died {
+            let start = (process.invocations() == 1).then_some(before);
+            let after = process.at_rest().await;
+            let cpu_ns = after.cpu_ns.saturating_sub(before.cpu_ns);
+            self.costs.push(Cost { function: name, start, cpu_ns, peak_rss_kb: after.peak_rss_kb });
+        }
         if self.always_cold || outcome == Outcome::Died {
             self.processes.remove(name);
         }

@@ -9,3 +9,4 @@ pub mod cloud;
 pub mod cognito;
 pub mod operator;
 pub mod runtime;
+pub mod tls;

@@ -1,20 +1,21 @@
 //! A Lambda Runtime API for one process of one function, as the service has it
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>): the process asks for the next event, and posts its answer.
 
+use crate::measure::{Usage, usage_at_rest};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{self, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long an answer may take beyond the function's time, on a machine under load, in milliseconds.
 const GRACE_MS: u64 = 20_000;
@@ -54,6 +55,8 @@ struct Waiting(Mutex<BTreeMap<u64, oneshot::Sender<Outcome>>>);
 struct Host {
     next: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>>,
     waiting: Arc<Waiting>,
+    /// How often the process asked for the next event.
+    asked: Arc<watch::Sender<u64>>,
 }
 
 impl Host {
@@ -65,6 +68,7 @@ impl Host {
 }
 
 async fn next(State(host): State<Host>) -> Response<axum::body::Body> {
+    host.asked.send_modify(|n| *n += 1);
     let Some(invocation) = host.next.lock().await.recv().await else {
         return Response::builder().status(StatusCode::GONE).body(axum::body::Body::empty()).unwrap();
     };
@@ -77,12 +81,12 @@ async fn next(State(host): State<Host>) -> Response<axum::body::Body> {
         .unwrap()
 }
 
-async fn response(State(host): State<Host>, Path(id): Path<u64>, body: Bytes) -> StatusCode {
+async fn response(State(host): State<Host>, extract::Path(id): extract::Path<u64>, body: Bytes) -> StatusCode {
     host.tell(id, Outcome::Answered(serde_json::from_slice(&body).unwrap_or(Value::Null)));
     StatusCode::ACCEPTED
 }
 
-async fn error(State(host): State<Host>, Path(id): Path<u64>, body: Bytes) -> StatusCode {
+async fn error(State(host): State<Host>, extract::Path(id): extract::Path<u64>, body: Bytes) -> StatusCode {
     host.tell(id, Outcome::Failed(serde_json::from_slice(&body).unwrap_or(Value::Null)));
     StatusCode::ACCEPTED
 }
@@ -102,6 +106,7 @@ pub struct Process {
     send: mpsc::UnboundedSender<Invocation>,
     waiting: Arc<Waiting>,
     count: u64,
+    asked: watch::Receiver<u64>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -115,11 +120,18 @@ impl Drop for Process {
 impl Process {
     /// Starts a cold process with this environment and no other; its log lines go to `log`.
     pub async fn start(function: &str, environment: &BTreeMap<String, String>, log: std::fs::File) -> Process {
+        Process::start_at(&binary(function), function, environment, log).await
+    }
+
+    /// The same, of a binary that was built otherwise.
+    pub async fn start_at(binary: &Path, function: &str, environment: &BTreeMap<String, String>, log: std::fs::File) -> Process {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (send, receive) = mpsc::unbounded_channel();
         let waiting = Arc::new(Waiting::default());
-        let host = Host { next: Arc::new(tokio::sync::Mutex::new(receive)), waiting: Arc::clone(&waiting) };
+        let (tell_asked, asked) = watch::channel(0);
+        let next_one = Arc::new(tokio::sync::Mutex::new(receive));
+        let host = Host { next: next_one, waiting: Arc::clone(&waiting), asked: Arc::new(tell_asked) };
         let app = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
@@ -130,13 +142,13 @@ impl Process {
         tokio::spawn(async move {
             tokio::select! { _ = stopped => {}, _ = server.into_future() => {} }
         });
-        let mut command = Command::new(binary(function));
+        let mut command = Command::new(binary);
         command.env_clear().envs(environment).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.env("AWS_LAMBDA_RUNTIME_API", address.to_string()).env("AWS_LAMBDA_FUNCTION_NAME", function);
         command.env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST").env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");
         command.env("AWS_LAMBDA_LOG_GROUP_NAME", "g").env("AWS_LAMBDA_LOG_STREAM_NAME", "s");
         let child = command.spawn().unwrap();
-        Process { child, send, waiting, count: 0, _stop: stop }
+        Process { child, send, waiting, count: 0, asked, _stop: stop }
     }
 
     /// One event, which the function may work on for so long.
@@ -155,5 +167,19 @@ impl Process {
                 Outcome::Died
             }
         }
+    }
+
+    /// How many events it was sent.
+    #[must_use]
+    pub fn invocations(&self) -> u64 {
+        self.count
+    }
+
+    /// Waits until the process has nothing to do: started, or done with what it was sent. What it used until then.
+    pub async fn at_rest(&mut self) -> Usage {
+        let asked = self.count + 1;
+        let waiting = self.asked.wait_for(|n| *n >= asked);
+        let _ = tokio::time::timeout(Duration::from_millis(GRACE_MS), waiting).await.expect("the process asks for work").unwrap();
+        usage_at_rest(self.child.id())
     }
 }

@@ -1,9 +1,11 @@
 //! The built functions under a Lambda Runtime API: an event goes in at the door, and stands in the EHR and in the books; whatever
 //! fails between them and AWS, and wherever a process ends.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use vesper_functions::export::export;
+use vesper_standins::ehr;
 use vesper_standins::stripe::NewPayment;
 use vesper_tests::harness::{CANARIES, Told, broken};
 use vesper_tests::lambda::aws::{Call, Fault, Message};
@@ -44,6 +46,21 @@ async fn once(cloud: &Cloud, invoice: &str, count: usize) {
 
 fn pay(cloud: &Cloud, customer: &str, amount: i64, invoice: &str) {
     let _ = cloud.standins.stripe.pay(&NewPayment::of(customer, amount).metadata("vesper_invoice", invoice));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_a_function_talks_to_an_aws_whose_root_it_trusts_and_to_no_other() {
+    for trusted in [true, false] {
+        let mut cloud = Cloud::new().await;
+        cloud.over_tls(trusted).await;
+        let (body, header) = cloud.standins.ehr.notice(ehr::DEFAULT_SECRET, Timestamp::now().as_second());
+        let headers = json!({ "vesper-signature": header });
+        let (status, _) = cloud.http("intake", "POST", "/webhooks/ehr", headers, &body).await;
+        let heard = cloud.aws.take_calls().len();
+        // Parameters over three pages, and the message; what Amazon's roots do not vouch for is told nothing at all.
+        assert_eq!((status, heard > 1), if trusted { (202, true) } else { (503, false) }, "{heard} {}", cloud.logged());
+        assert_eq!(heard == 0, !trusted);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

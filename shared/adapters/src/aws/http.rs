@@ -2,6 +2,7 @@
 //!
 //! It trusts the roots of Amazon Trust Services alone. They are taken out of the compiled-in Mozilla list, ready parsed: nothing
 //! is read or parsed at start, where root certificates cost more than all else (facts/performance.md 2b).
+//! A stand-in over TLS has roots of its own in a file; what is AWS's is never trusted by a file.
 //! Must not: follow a redirect, retry (the SDK does), or use a proxy of the environment.
 
 use aws_smithy_runtime_api::{
@@ -14,6 +15,8 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,9 +28,17 @@ const IDLE_S: u64 = 15;
 /// (<https://www.amazontrust.com/repository/>: Amazon Root CA 1 to 4, and Starfield's for older chains).
 const ROOTS: [&[u8]; 2] = [b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2"];
 
-/// See the module. Built at the first call.
+/// See the module.
 #[derive(Clone, Default)]
-pub(super) struct AwsHttp(Arc<OnceLock<Option<reqwest::Client>>>);
+pub(super) struct AwsHttp(Arc<Lazy>);
+
+/// Built at the first call.
+#[derive(Default)]
+struct Lazy {
+    /// The roots of a stand-in, as PEM; none: Amazon's.
+    bundle: Option<PathBuf>,
+    client: OnceLock<Option<reqwest::Client>>,
+}
 
 impl std::fmt::Debug for AwsHttp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,12 +55,21 @@ fn roots() -> rustls::RootCertStore {
     rustls::RootCertStore { roots: all.filter(|root| ROOTS.iter().any(|name| holds(&root.subject, name))).cloned().collect() }
 }
 
-fn build() -> Option<reqwest::Client> {
+/// The roots of a stand-in. A file that is not there or has none in it trusts nobody.
+fn roots_of(bundle: &Path) -> Option<rustls::RootCertStore> {
+    let mut roots = rustls::RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(bundle).ok()?.collect::<Result<Vec<_>, _>>().ok()?;
+    roots.add_parsable_certificates(certificates);
+    Some(roots)
+}
+
+fn build(bundle: Option<&Path>) -> Option<reqwest::Client> {
+    let roots = bundle.map_or_else(|| Some(roots()), roots_of)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .ok()?
-        .with_root_certificates(roots())
+        .with_root_certificates(roots)
         .with_no_client_auth();
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -76,9 +96,20 @@ impl HttpConnector for AwsHttp {
 }
 
 impl AwsHttp {
+    /// Trusts the roots in this file instead of Amazon's, where there is one. Nothing is read yet.
+    pub(super) fn trusting(bundle: Option<PathBuf>) -> AwsHttp {
+        AwsHttp(Arc::new(Lazy { bundle, client: OnceLock::new() }))
+    }
+
+    /// Whether it trusts a file instead of Amazon.
+    #[cfg(test)]
+    pub(super) fn has_roots_of_its_own(&self) -> bool {
+        self.0.bundle.is_some()
+    }
+
     /// One request, once.
     pub(super) async fn exchange(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        let client = self.0.get_or_init(build).as_ref();
+        let client = self.0.client.get_or_init(|| build(self.0.bundle.as_deref())).as_ref();
         send(client.ok_or_else(|| ConnectorError::other("TLS could not be set up".into(), None))?, request).await
     }
 }
@@ -118,5 +149,27 @@ mod tests {
         let roots = roots().roots;
         assert_eq!(roots.len(), 5, "Amazon Root CA 1 to 4, and Starfield's");
         assert!(roots.iter().all(|r| holds(&r.subject, b"Amazon") || holds(&r.subject, b"Starfield")));
+    }
+
+    #[test]
+    fn a_file_of_roots_that_cannot_be_read_trusts_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(build(Some(&dir.path().join("nothing.pem"))).is_none());
+        let broken = dir.path().join("broken.pem");
+        std::fs::write(&broken, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(build(Some(&broken)).is_none());
+        let other = dir.path().join("other.pem");
+        std::fs::write(&other, "no certificate").unwrap();
+        assert_eq!(roots_of(&other).map(|r| r.roots.len()), Some(0));
+    }
+
+    #[tokio::test]
+    async fn roots_and_client_are_made_at_the_first_call() {
+        let http = AwsHttp::default();
+        assert!(http.0.client.get().is_none());
+        let mut request = HttpRequest::new(SdkBody::empty());
+        request.set_uri("https://127.0.0.1:1/").unwrap();
+        assert!(http.exchange(&request).await.is_err(), "nobody listens there");
+        assert!(http.0.client.get().is_some());
     }
 }

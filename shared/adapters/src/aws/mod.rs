@@ -63,11 +63,26 @@ impl Endpoints {
     fn of(&self, own: &Option<String>) -> Option<String> {
         own.clone().or_else(|| self.any.clone())
     }
+
+    /// Whether every service is a stand-in, and one of them is reached over TLS.
+    fn are_standins_over_tls(&self) -> bool {
+        let all = [
+            &self.dynamodb,
+            &self.sqs,
+            #[cfg(feature = "aws-queues")]
+            &self.events,
+            &self.ssm,
+            &self.cloudformation,
+        ];
+        let all = all.map(|own| self.of(own));
+        all.iter().all(Option::is_some) && all.iter().flatten().any(|url| url.starts_with("https://"))
+    }
 }
 
 impl Aws {
     /// Reads what Lambda sets: AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; and AWS_ENDPOINT_URL
-    /// or AWS_ENDPOINT_URL_DYNAMODB, _SQS, _EVENTBRIDGE, _SSM, _CLOUDFORMATION of the SDKs' own reference guide. Nothing is called.
+    /// or AWS_ENDPOINT_URL_DYNAMODB, _SQS, _EVENTBRIDGE, _SSM, _CLOUDFORMATION of the SDKs' own reference guide. AWS_CA_BUNDLE of
+    /// that guide counts only where every service is such a stand-in: its roots. Nothing is called.
     ///
     /// # Errors
     /// The name of the variable that is missing.
@@ -86,11 +101,13 @@ impl Aws {
             ssm: filled("AWS_ENDPOINT_URL_SSM"),
             cloudformation: filled("AWS_ENDPOINT_URL_CLOUDFORMATION"),
         };
+        // Who can set the endpoints has every call already: the bundle gives nobody more, and no file decides whether AWS is AWS.
+        let bundle = filled("AWS_CA_BUNDLE").filter(|_| endpoints.are_standins_over_tls());
         Ok(Aws {
             region: Region::new(region),
             credentials: Credentials::new(id, secret, filled("AWS_SESSION_TOKEN"), None, "environment"),
             endpoints,
-            http: http::AwsHttp::default(),
+            http: http::AwsHttp::trusting(bundle.map(Into::into)),
         })
     }
 
@@ -168,4 +185,27 @@ fn timeouts() -> TimeoutConfig {
         .operation_attempt_timeout(Duration::from_millis(ATTEMPT_TIMEOUT_MS))
         .operation_timeout(Duration::from_millis(CALL_TIMEOUT_MS))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_file_of_roots_counts_only_where_no_service_is_at_aws() {
+        let cases: [(&[(&str, &str)], bool); 5] = [
+            (&[], false),
+            (&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], false),
+            (&[("AWS_ENDPOINT_URL_SQS", "https://127.0.0.1:1")], false),
+            (&[("AWS_ENDPOINT_URL", "https://127.0.0.1:1")], true),
+            (&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ENDPOINT_URL_SSM", "https://127.0.0.1:2")], true),
+        ];
+        for (endpoints, counts) in cases {
+            let base = [("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "i"), ("AWS_SECRET_ACCESS_KEY", "k")];
+            let all: BTreeMap<&str, &str> = base.iter().chain(endpoints).copied().chain([("AWS_CA_BUNDLE", "x.pem")]).collect();
+            let aws = Aws::from_lookup(|name| all.get(name).map(|v| (*v).to_owned())).unwrap();
+            assert_eq!(aws.http.has_roots_of_its_own(), counts, "{endpoints:?}");
+        }
+    }
 }
