@@ -142,7 +142,9 @@ def post(url: str, body: bytes) -> bytes:
 
 
 def ministack(tools: Path, port: int, log) -> subprocess.Popen:
-    env = {"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "LOG_LEVEL": "WARNING"}
+    # Loopback only: MQTT and SFTP would listen everywhere.
+    quiet = {"BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "LOG_LEVEL": "WARNING"}
+    env = {"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), "GATEWAY_PORT": str(port), **quiet}
     return subprocess.Popen([tools / "ministack" / "bin" / "ministack"], env=env, stdout=log, stderr=log, start_new_session=True)
 
 
