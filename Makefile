@@ -2,13 +2,22 @@
 CARGO_FLAGS := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help test faults soak bench bench-functions fmt fmt-check lint lint-template doc check-licences demo invoke build release ci
+.PHONY: help tools test faults soak bench bench-functions fmt fmt-check lint lint-template doc check-licences demo invoke build release ci
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## Run the tests of every package
-# Some tests run the real binaries: vesper, and the functions of AWS.
+# What is not Rust and not Python's own comes from PyPI, pinned, into environments of its own below target/.
+TOOLS := target/aws
+$(TOOLS)/%/.ready: infra/tools/%.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --no-compile --disable-pip-version-check --requirement $<
+	touch $@
+
+tools: $(TOOLS)/sam/.ready $(TOOLS)/ministack/.ready ## Prepare what the tests need besides Rust, in target/aws
+
+test: tools ## Run the tests of every package
+# Some tests run the real binaries: vesper, and the functions of AWS; one deploys them to ministack, with sam.
 	cargo build $(CARGO_FLAGS) --bins
 	cargo test $(CARGO_FLAGS) -- --skip faulty::
 
@@ -29,13 +38,6 @@ fmt-check: ## Tell what is not formatted, and change nothing
 
 lint: ## Run clippy; a warning is an error
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-
-# What is not Rust and not Python's own comes from PyPI, pinned, into environments of its own below target/.
-TOOLS := target/aws
-$(TOOLS)/%/.ready: infra/tools/%.txt
-	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --no-compile --disable-pip-version-check --requirement $<
-	touch $@
 
 # cargo-lambda and zig are looked for on the path: they go into the environment of sam.
 $(TOOLS)/sam/.build-ready: infra/tools/build.txt $(TOOLS)/sam/.ready

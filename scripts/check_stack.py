@@ -2,8 +2,10 @@
 """Checks of infra/template.yaml that no general tool knows: what the design promises about the stack.
 
 Prints each breach as a sentence and ends with 1; needs PyYAML (`make lint-template` runs it where there is one).
+`--json` prints the template as JSON instead, for what cannot read YAML.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -169,6 +171,9 @@ def rest(template: dict):
 
 def main() -> int:
     template = load()
+    if sys.argv[1:] == ["--json"]:
+        print(json.dumps(template, default=str))
+        return 0
     breaches = [b for check in (queues, alarms, metrics, rest) for b in check(template)]
     for breach in breaches:
         print(f"template: {breach}")

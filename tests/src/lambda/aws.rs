@@ -3,9 +3,10 @@
 //!
 //! Must not: answer what AWS would refuse, or accept an operation that the functions do not need.
 
+use super::calls::{self, Call, operation};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::http::{HttpRequest, HttpResponse, TransportError};
@@ -31,17 +32,6 @@ pub enum Fault {
     LostAfter,
     /// Of a batch, half is not taken; everything else is applied.
     HalfBatch,
-}
-
-/// A call as it was recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// Who made it: the access key.
-    pub function: String,
-    /// Such as `dynamodb:Query`. A batch or a transaction is one call.
-    pub operation: String,
-    /// The IAM actions that it needs.
-    pub actions: BTreeSet<String>,
 }
 
 /// A message on a queue.
@@ -83,14 +73,9 @@ fn refused(code: &str) -> Answer {
     (400, json!({ "__type": code, "message": "the stand-in says so" }).to_string())
 }
 
-fn credential(request: &HttpRequest) -> String {
-    let header = request.headers.iter().find(|(n, _)| n == "authorization").map(|(_, v)| v.as_str()).unwrap_or_default();
-    let after = header.split("Credential=").nth(1).unwrap_or_default();
-    after.split('/').next().unwrap_or_default().to_owned()
-}
-
+/// The queue of the request's address, which is one of this account.
 fn queue_of(body: &Value) -> String {
-    body["QueueUrl"].as_str().unwrap_or_default().trim_start_matches(QUEUE_ORIGIN).to_owned()
+    calls::queue_of(body).to_owned()
 }
 
 impl AwsStandin {
@@ -277,52 +262,15 @@ impl AwsStandin {
     }
 
     /// Counts and records the call; the fault that strikes it, if one does.
-    fn record(&self, request: &HttpRequest, operation: &str, body: &Value) -> Option<Fault> {
-        let function = credential(request);
-        let call = Call { function, operation: operation.to_owned(), actions: actions(operation, body) };
+    fn record(&self, request: &HttpRequest, body: &Value) -> Option<Fault> {
         let mut state = self.state();
-        state.calls.push(call);
+        state.calls.push(Call::of(calls::access_key(request), request, body));
         state.count += 1;
         let (at, fault) = state.fault?;
         let strikes = state.count == at;
         state.struck |= strikes;
         strikes.then_some(fault)
     }
-}
-
-/// The operation of a request: `dynamodb:GetItem`.
-fn operation(request: &HttpRequest) -> String {
-    let target = request.headers.iter().find(|(n, _)| n == "x-amz-target").map(|(_, v)| v.as_str()).unwrap_or_default();
-    let (service, name) = target.split_once('.').unwrap_or_default();
-    let service = match service {
-        "DynamoDB_20120810" => "dynamodb",
-        "AmazonSQS" => "sqs",
-        "AWSEvents" => "events",
-        "AmazonSSM" => "ssm",
-        other => other,
-    };
-    format!("{service}:{name}")
-}
-
-/// The IAM actions of a call. A transaction needs those of its parts, a query of an index those of the index
-/// (Service Authorization Reference, DynamoDB and SQS).
-fn actions(operation: &str, body: &Value) -> BTreeSet<String> {
-    if operation == "dynamodb:TransactWriteItems" {
-        let parts = body["TransactItems"].as_array().cloned().unwrap_or_default();
-        let action = |part: &Value| match part.as_object().and_then(|p| p.keys().next()).map(String::as_str) {
-            Some("ConditionCheck") => "dynamodb:ConditionCheckItem".to_owned(),
-            Some(name) => format!("dynamodb:{name}Item"),
-            None => "?".to_owned(),
-        };
-        return parts.iter().map(action).collect();
-    }
-    let action = match (operation, body["IndexName"].as_str()) {
-        ("dynamodb:Query", Some(index)) => format!("dynamodb:Query index/{index}"),
-        ("sqs:SendMessage" | "sqs:SendMessageBatch", _) => format!("sqs:SendMessage {}", queue_of(body)),
-        (other, _) if other.starts_with("sqs:") => format!("{other} {}", queue_of(body)),
-        (other, _) => other.to_owned(),
-    };
-    BTreeSet::from([action])
 }
 
 fn throttled(operation: &str) -> Answer {
@@ -356,7 +304,7 @@ impl Handle for AwsStandin {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let broken = || (500, json!({ "__type": "InternalServerError" }).to_string());
         let done = |half| self.apply(&operation, &body, &request.body, half);
-        let (status, text) = match self.record(request, &operation, &body) {
+        let (status, text) = match self.record(request, &body) {
             None => done(false),
             Some(Fault::Throttled) => throttled(&operation),
             Some(Fault::Conflict) => conflict(&operation, &body),

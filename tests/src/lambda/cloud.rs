@@ -55,7 +55,7 @@ pub struct Cloud {
     environment: BTreeMap<String, String>,
     dir: tempfile::TempDir,
     fronts: Vec<TlsFront>,
-    _served: [Served; 5],
+    served: [Served; 5],
 }
 
 /// What one invocation used.
@@ -115,7 +115,8 @@ impl Cloud {
         let cognito = CognitoStandin::default();
         let hosted = serve(cognito.clone()).await.unwrap();
         let issuer = format!("{}/pool", hosted.origin());
-        let dead: Value = SOURCES.iter().map(|(q, ..)| ((*q).to_owned(), json!(format!("{QUEUE_ORIGIN}{q}-dead")))).collect();
+        let dead: Value =
+            SOURCES.iter().map(|(q, ..)| ((*q).to_owned(), json!(format!("{QUEUE_ORIGIN}{q}-dead-letters")))).collect();
         let text = |pairs: &[(&str, String)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
         let environment: BTreeMap<String, String> = text(&[
             ("AWS_REGION", "us-east-1".to_owned()),
@@ -152,10 +153,20 @@ impl Cloud {
             environment,
             dir,
             fronts,
-            _served: served,
+            served,
         };
         cloud.store().table().create_if_absent().await.unwrap();
         cloud
+    }
+
+    /// Other settings, from the next reading on.
+    pub fn configure(&self, options: &Options) {
+        let [stripe, ehr_url, books] = [0, 1, 2].map(|n| self.served[n].origin());
+        let config = practice_toml(options, &stripe, &ehr_url, &books);
+        let (first, second) = config.split_at(config.len() / 2);
+        for (name, part) in [("config/1", first), ("config/2", second)] {
+            self.aws.set_parameter(&format!("{PATH}/{name}"), part);
+        }
     }
 
     /// The store, as the functions see it.
@@ -354,7 +365,7 @@ impl Cloud {
             Outcome::Failed(_) | Outcome::Died => batch.iter().map(|m| m.id.clone()).collect(),
         };
         for message in batch.into_iter().filter(|m| failed.contains(&m.id)) {
-            let to = if message.receives < RECEIVES_MAX { queue.to_owned() } else { format!("{queue}-dead") };
+            let to = if message.receives < RECEIVES_MAX { queue.to_owned() } else { format!("{queue}-dead-letters") };
             self.aws.put(&to, message);
         }
         true

@@ -3,20 +3,15 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
 use vesper_functions::export::export;
 use vesper_standins::ehr;
 use vesper_standins::stripe::NewPayment;
 use vesper_tests::harness::{CANARIES, Told, broken};
-use vesper_tests::lambda::aws::{Call, Fault, Message};
+use vesper_tests::lambda::aws::{Fault, Message};
+use vesper_tests::lambda::calls::{Call, counted};
 use vesper_tests::lambda::cloud::Cloud;
+use vesper_tests::lambda::measured;
 use vesper_tests::lambda::runtime::Outcome;
-
-/// What the functions call, for the test of the policies and the cost page. UPDATE_AWS_CALLS=1 writes it anew.
-const CALLS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/aws-calls.json");
-
-/// The most calls of AWS that an accepted payment may cost.
-const CALLS_MAX: usize = 14;
 
 /// A client with an invoice that the product has read, and QuickBooks connected.
 async fn practice(cloud: &mut Cloud) -> (String, String) {
@@ -71,7 +66,7 @@ async fn a_payment_goes_from_the_door_into_the_ehr_and_the_books_in_few_calls() 
     cloud.deliver().await;
     cloud.pump().await;
     once(&cloud, &invoice, 1).await;
-    let mut calls = cloud.aws.take_calls();
+    let _ = cloud.aws.take_calls();
     // The second one finds warm functions and an access token: this is what a payment costs.
     pay(&cloud, &customer, 2_000, &invoice);
     let events = cloud.standins.stripe.undelivered();
@@ -97,32 +92,7 @@ async fn a_payment_goes_from_the_door_into_the_ehr_and_the_books_in_few_calls() 
     let texts = [cloud.aws.seen(), cloud.logged()].concat();
     let leaked: Vec<_> = CANARIES.iter().filter(|c| texts.contains(**c)).collect();
     assert!(leaked.is_empty(), "{leaked:?}");
-    calls.extend(payment.clone());
-    calls.extend(cloud.aws.take_calls());
-    check_calls(&calls, &payment);
-    assert!(payment.len() <= CALLS_MAX, "{} calls: {}", payment.len(), listed(&payment));
-}
-
-fn listed(calls: &[Call]) -> String {
-    calls.iter().map(|c| format!("\n{} {}", c.function, c.operation)).collect()
-}
-
-/// The recorded calls are those of the file, which the policies of the template are compared with.
-fn check_calls(all: &[Call], payment: &[Call]) {
-    let mut actions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for call in all {
-        actions.entry(&call.function).or_default().extend(call.actions.iter().map(String::as_str));
-    }
-    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-    for call in payment {
-        *counts.entry(format!("{} {}", call.function, call.operation)).or_default() += 1;
-    }
-    let recorded = json!({ "actions": actions, "calls_per_payment": counts, "calls_per_payment_in_all": payment.len() });
-    if std::env::var_os("UPDATE_AWS_CALLS").is_some() {
-        std::fs::write(CALLS_FILE, format!("{recorded:#}\n")).unwrap();
-    }
-    let kept: Value = serde_json::from_str(&std::fs::read_to_string(CALLS_FILE).unwrap()).unwrap();
-    assert_eq!(recorded, kept, "the functions call something else than before: run this test with UPDATE_AWS_CALLS=1");
+    measured::check_accepted(&counted(&payment));
 }
 
 /// How a story with one fault ended.
@@ -198,13 +168,13 @@ async fn one_message_that_cannot_be_read_does_not_hold_up_the_others() {
     cloud.aws.put("events", poison);
     cloud.deliver().await;
     cloud.pump().await;
-    assert_eq!(cloud.aws.queued("events-dead").len(), 1, "five times, then it is a dead letter");
+    assert_eq!(cloud.aws.queued("events-dead-letters").len(), 1, "five times, then it is a dead letter");
     assert_eq!(cloud.standins.ehr.written().len(), 1);
     assert_eq!(cloud.beat().await, Outcome::Answered(Value::Null), "{}", cloud.logged());
     let (told, letters) = (told(&cloud).await, cloud.store().dead_letters().await.unwrap());
     assert_eq!(letters.iter().map(|l| (l.queue.as_str(), l.id.as_str())).collect::<Vec<_>>(), [("events", "poison")]);
     assert_eq!(told.all_asked(), ["dead_letter"]);
-    assert!(cloud.aws.queued("events-dead").is_empty());
+    assert!(cloud.aws.queued("events-dead-letters").is_empty());
     assert!(cloud.aws.take_events().iter().any(|(n, d)| n == "review_opened" && d["reason"] == "dead_letter"));
 }
 

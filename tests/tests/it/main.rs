@@ -3,6 +3,7 @@
 
 mod backtest_vs_oracle;
 mod beat;
+mod bundle;
 mod canary;
 mod contract;
 mod crash;
