@@ -11,6 +11,7 @@ mod credit;
 mod family;
 mod functions;
 mod healing;
+mod iam;
 mod pages;
 mod payouts;
 mod postings;
