@@ -152,6 +152,7 @@ impl Deployed {
             ("HOME", folder),
             ("TMPDIR", folder),
             ("S3_DATA_DIR", folder),
+            ("STATE_DIR", folder),
             ("GATEWAY_PORT", port.as_str()),
             ("LOG_LEVEL", "INFO"),
             // A call that the role of a function does not allow is refused.
