@@ -8,9 +8,10 @@ use crate::assemble::{AppParts, assemble};
 use crate::bus::LogBus;
 use crate::task::{NotQueued, Queues, Task};
 use jiff::{SignedDuration, Timestamp};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use vesper_adapters::dynamo::client::client_on;
 use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::dynamo::store::Store;
@@ -107,26 +108,34 @@ impl Queues for Collected {
     }
 }
 
+thread_local! {
+    /// The messages that this thread has logged since they were taken last.
+    static HEARD: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+}
+
 /// The messages that this thread has logged since [`listen`].
-#[derive(Clone, Default)]
-pub struct Heard(Arc<Mutex<BTreeSet<String>>>);
+pub struct Heard;
 
 impl Heard {
     /// What was logged since the last look.
     pub fn take(&self) -> BTreeSet<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        HEARD.take()
     }
 }
 
-impl tracing::field::Visit for &Heard {
+/// Hears what every thread logs. One for the whole process: with one for each thread, a line that another test logs first is
+/// taken for one that nobody wants to hear, also by those who do.
+struct Ear;
+
+impl tracing::field::Visit for Ear {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
         if field.name() == "message" {
-            self.0.lock().unwrap().insert(format!("{value:?}"));
+            HEARD.with_borrow_mut(|heard| heard.insert(format!("{value:?}")));
         }
     }
 }
 
-impl tracing::Subscriber for Heard {
+impl tracing::Subscriber for Ear {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
         true
     }
@@ -136,16 +145,21 @@ impl tracing::Subscriber for Heard {
     fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
     fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut &*self);
+        event.record(&mut Ear);
     }
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// Listens to what this thread logs, as long as the guard lives.
-pub fn listen() -> (Heard, tracing::subscriber::DefaultGuard) {
-    let heard = Heard::default();
-    (heard.clone(), tracing::subscriber::set_default(heard))
+/// Listens to what this thread logs from now on.
+pub fn listen() -> Heard {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(Ear).unwrap();
+        tracing::callsite::rebuild_interest_cache();
+    });
+    HEARD.take();
+    Heard
 }
 
 /// The messages that the stack counts in this log group of its template: alarms stand on them.

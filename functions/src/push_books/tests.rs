@@ -442,7 +442,7 @@ async fn every_way_to_give_a_posting_up_is_one_that_the_alarms_count() {
     const DEAD: &str = "an effect is dead";
     const DISCONNECTED: &str = "QuickBooks is not connected";
     assert_eq!(counted("PushBooksLog"), [DEAD, DISCONNECTED].map(str::to_owned).into());
-    let (heard, _listening) = listen();
+    let heard = listen();
     let stage = Stage::new().await;
     let row = stage.post(1).await;
     stage.fate(&[NOT_A_NUMBER]);

@@ -176,7 +176,7 @@ async fn what_is_refused_again_at_once_is_asked_again() {
 
 #[tokio::test]
 async fn every_way_to_give_a_write_back_up_is_one_that_the_alarm_counts() {
-    let (heard, _listening) = listen();
+    let heard = listen();
     for refused in [true, false] {
         let p = Practice::new().await;
         if refused {

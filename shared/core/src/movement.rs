@@ -253,4 +253,40 @@ mod tests {
         m.hear(&refund(RefundStatus::Succeeded));
         assert_eq!(m.out, Minor::ZERO, "succeeded after failed is old news");
     }
+
+    #[test]
+    fn what_waits_for_a_person_is_what_was_recorded_and_taken_from_nowhere() {
+        let mut m = dispute(&[(1, -500)]);
+        m.recorded = minor(500);
+        assert_eq!(m.waiting(), minor(500));
+        m.taken = Some(Taken { allocations: vec![(InvoiceId::parse("a").unwrap(), minor(300))], unapplied: minor(50) });
+        assert_eq!(m.waiting(), minor(150));
+    }
+
+    #[test]
+    fn the_word_that_knows_of_more_movements_is_the_newer_one() {
+        let mut m = dispute(&[(1, -500)]);
+        m.hear(&dispute(&[(2, -400)]));
+        assert_eq!(m.moved, dispute(&[(1, -500)]).moved, "as many: the first stands");
+        m.hear(&dispute(&[]));
+        assert_eq!(m.moved.len(), 1, "fewer: old news");
+        m.hear(&dispute(&[(1, -500), (3, 500)]));
+        assert_eq!(m.moved.len(), 2);
+    }
+
+    /// A dispute of which so much moved at such seconds.
+    fn dispute(moved: &[(i64, i64)]) -> Movement {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        Movement::of_dispute(&Dispute {
+            id: MovementId::parse("du_1").unwrap(),
+            payment: PaymentId::parse("pi_1").unwrap(),
+            charge: None,
+            withdrawn: minor(500),
+            reinstated: Minor::ZERO,
+            currency: Currency::USD,
+            status: "needs_response".to_owned(),
+            created: at(1),
+            moved: moved.iter().map(|(s, m)| (at(*s), minor(*m))).collect(),
+        })
+    }
 }

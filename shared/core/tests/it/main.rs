@@ -12,6 +12,7 @@ mod matching_who_pays;
 mod money_histories;
 mod money_properties;
 mod movements;
+mod newest_record;
 mod payment_steps;
 mod practice;
 mod random;

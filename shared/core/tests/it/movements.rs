@@ -224,3 +224,12 @@ fn what_had_left_before_a_moment_is_less_what_had_come_back_by_then() {
     }
     assert_eq!(dispute(1000, 0, "needs_response").out_before(at(300)), minor(0), "nothing is known to have moved");
 }
+
+#[test]
+fn what_left_before_the_books_were_opened_is_counted_and_never_posted() {
+    let mut life = Life::decided(4200, &[("i1", 4200)]);
+    life.hear(refund("re_1", 1200, Pending, None));
+    let mut movement = life.movements[0].clone();
+    life.payment.record_before(&mut movement, minor(1200));
+    assert_eq!((movement.recorded, life.payment.refunded, life.on(Account::Refunds)), (minor(1200), minor(1200), 0));
+}

@@ -10,6 +10,7 @@ use vesper_core::payment::PaymentState;
 use vesper_core::payout::PayoutState;
 use vesper_core::records::Category;
 use vesper_core::recovery::{RecoveryState, StopReason};
+use vesper_core::review::{Answer, Reason};
 
 #[test]
 fn states_and_kinds_have_the_words_of_the_contract() {
@@ -63,4 +64,72 @@ fn a_value_is_stored_as_what_it_is_read_from() {
     assert!(ClientId::try_from(String::new()).is_err());
     let by_id = BTreeMap::from([(ClientId::parse("b").unwrap(), 2), (ClientId::parse("a").unwrap(), 1)]);
     assert_eq!(by_id.into_values().collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn an_answer_is_read_as_it_is_shown_and_nothing_else_is_an_answer() {
+    let part = |id: &str, amount_minor| (invoice_id(id), minor(amount_minor));
+    let take_back = |allocations, unapplied| Answer::TakeBack { allocations, unapplied: minor(unapplied) };
+    let longest = "a".repeat(100);
+    for (answer, text) in [
+        (Answer::Apply(vec![part("inv_1", 4200), part("inv_2", 100)]), "apply:inv_1=4200,inv_2=100"),
+        (Answer::Credit, "credit"),
+        (Answer::ReBill, "re_bill"),
+        (Answer::WriteOff, "write_off"),
+        (take_back(vec![part("inv_1", 4200)], 300), "take_back:inv_1=4200,=unapplied:300"),
+        (take_back(vec![part("inv_1", 4200)], 0), "take_back:inv_1=4200"),
+        (Answer::Retry, "retry"),
+        (Answer::Undo, "take_back"),
+        (Answer::Keep, "keep"),
+        (Answer::AskForCard, "ask_for_card"),
+        (Answer::CallClient, "call_client"),
+        (Answer::OpeningPosted("91".to_owned()), "opening_posted:91"),
+        (Answer::OpeningPosted(longest.clone()), &format!("opening_posted:{longest}")),
+    ] {
+        assert_eq!((answer.to_string().as_str(), String::from(answer.clone()).as_str()), (text, text));
+        assert_eq!(Answer::parse(text), Ok(answer.clone()), "{text}");
+        assert_eq!(Answer::try_from(text.to_owned()), Ok(answer));
+    }
+    let too_long = format!("opening_posted:{longest}a");
+    for text in
+        ["", "opening_posted:", &too_long, "opening_posted:9\n1", "apply:inv_1", "take_back:inv_1=1,=unapplied:-1", "keeps"]
+    {
+        assert!(Answer::parse(text).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn deciding_a_payment_answers_the_questions_about_where_it_belongs_and_no_others() {
+    let others = [
+        Reason::ChangedPayment,
+        Reason::Refunded,
+        Reason::RefundSplit,
+        Reason::Disputed,
+        Reason::CardFailed,
+        Reason::UnknownDecline,
+        Reason::PayoutDrift,
+        Reason::PayoutManual,
+        Reason::PayoutOpening,
+        Reason::BooksReconnect,
+        Reason::BooksRefused,
+        Reason::WriteBackRefused,
+        Reason::DeadLetter,
+        Reason::UnreadableEvent,
+        Reason::EhrDisagrees,
+        Reason::ProofDifference,
+    ];
+    assert!(others.into_iter().all(|reason| !reason.asks_where_it_belongs()));
+    let about_its_place = [
+        Reason::Currency,
+        Reason::ReferenceConflict,
+        Reason::VoidInvoice,
+        Reason::AlreadySettled,
+        Reason::Overpaid,
+        Reason::ClientConflict,
+        Reason::Ambiguous,
+        Reason::PartialUnreferenced,
+        Reason::NoInvoice,
+        Reason::UnknownClient,
+    ];
+    assert!(about_its_place.into_iter().all(Reason::asks_where_it_belongs));
 }
