@@ -210,7 +210,7 @@ async fn reverse(app: &App, mut read: Read<StoredReversal>, is_held: bool) -> Re
     let Some(ask_first) = begin(app, &held, &mut read, is_held).await? else { return Ok(()) };
     app.store.save(&mut read).await?;
     let row = app.store.allocation(&read.item.client, &read.item.payment, read.item.n).await?;
-    let Some(allocation) = row else { return reversed(app, read, "its allocation is gone").await };
+    let Some(allocation) = row else { return nothing_there(app, read, None, "its allocation is gone").await };
     if allocation.item.is_worklist_item() {
         return worklist::cancel(app, allocation, read).await;
     }
@@ -228,7 +228,7 @@ async fn reverse(app: &App, mut read: Read<StoredReversal>, is_held: bool) -> Re
     }
     let written = match written_id(app, bridge, &allocation.item).await {
         Ok(Some(id)) => id,
-        Ok(None) => return reversed(app, read, "the payment was never written").await,
+        Ok(None) => return nothing_there(app, read, Some(&allocation), "the payment was never written").await,
         Err(e) => return could_not_ask(app, read, &e).await,
     };
     if ask_first {
@@ -242,7 +242,7 @@ async fn reverse(app: &App, mut read: Read<StoredReversal>, is_held: bool) -> Re
             // A sum does not tell whose reversal it holds. Where a key protects, the same call under it does.
             None if is_idempotent(app, bridge).await => true,
             None => {
-                let problem = "another reversal of the same payment is in doubt, too: nobody can say which of them the EHR has";
+                let problem = "the EHR has reversed something of this payment, and nobody can say whether that is this reversal";
                 let died = read.item.effect.fail_to_ask(app.now(), None, problem);
                 return after_failure(app, read, died, None).await;
             }
@@ -303,13 +303,14 @@ struct Others {
 }
 
 impl Others {
-    /// Whether this amount, too, is in what the EHR has reversed; None when that cannot be told.
+    /// Whether this amount, too, is in what the EHR has reversed; None when that cannot be told: others are in doubt, or the EHR has
+    /// reversed more than we did, by somebody else's hand.
     fn is_in(&self, found: Minor, amount: Minor) -> Option<bool> {
         let least = self.done.plus(amount);
         if found < least {
             return Some(false);
         }
-        (found >= least.plus(self.doubtful)).then_some(true)
+        (found == least.plus(self.doubtful)).then_some(true)
     }
 }
 
@@ -321,16 +322,42 @@ async fn others(app: &App, row: &StoredReversal) -> Result<Others, Unfinished> {
     let is_done = |r: &StoredReversal| r.effect.state == EffectState::Done;
     Ok(Others {
         first: others.iter().any(|r| r.reversal < row.reversal && !r.worklist && r.effect.is_waiting()),
-        done: sum(&is_done),
+        done: sum(&|r| is_done(r) && !r.effect.is_canceled()),
         doubtful: sum(&|r| !is_done(r) && (r.worklist || r.effect.unknown_since.is_some())),
     })
 }
 
 async fn reversed(app: &App, mut read: Read<StoredReversal>, how: &str) -> Result<(), Unfinished> {
-    let (id, had_failed) = (read.item.effect.id.clone(), read.item.effect.problem.is_some());
+    let had_failed = read.item.effect.problem.is_some();
     read.item.effect.succeed();
-    let subject = read.item.payment.clone();
+    taken_back(app, read, None, how, had_failed).await
+}
+
+/// The EHR holds nothing that could be reversed: the reversal is done, and counts for no other. On the condition that its allocation
+/// is what was read: somebody may send the payment again at this moment.
+async fn nothing_there(
+    app: &App,
+    mut read: Read<StoredReversal>,
+    allocation: Option<&Read<StoredAllocation>>,
+    why: &str,
+) -> Result<(), Unfinished> {
+    let had_failed = read.item.effect.problem.is_some();
+    read.item.effect.cancel(why);
+    taken_back(app, read, allocation, why, had_failed).await
+}
+
+async fn taken_back(
+    app: &App,
+    read: Read<StoredReversal>,
+    allocation: Option<&Read<StoredAllocation>>,
+    how: &str,
+    had_failed: bool,
+) -> Result<(), Unfinished> {
+    let (id, subject) = (read.item.effect.id.clone(), read.item.payment.clone());
     let mut changes = Changes::new(app, app.now());
+    if let Some(allocation) = allocation {
+        changes.unit.update(allocation);
+    }
     changes.audit("took_back", subject.as_str(), &format!("{} on {}: {how}", read.item.amount, read.item.invoice));
     changes.unit.update(&read);
     tracing::info!(payment.id = %subject, how, "a reversal is done");

@@ -236,3 +236,37 @@ async fn beside_a_dead_reversal_in_doubt_the_key_tells_and_where_none_protects_a
         assert_eq!((p.reversed(), p.asked("eff_1_r2").await.len()), (3000, asked));
     }
 }
+
+#[tokio::test]
+async fn what_a_person_reversed_in_the_ehr_is_not_taken_for_a_reversal_in_doubt() {
+    for (idempotent, end, reversed) in [(true, EffectState::Done, 8000), (false, EffectState::Dead, 5000)] {
+        let p = Practice::new().await;
+        p.ehr.set_capabilities(capabilities(idempotent));
+        assert_eq!(p.to_its_end(&p.allocated().await).await, EffectState::Done);
+        p.ehr.reversed_in_ehr(p.ehr.written()[0]["id"].as_str().unwrap(), 5000);
+        let row = p.take_back(1, 3000).await;
+        p.ehr.fault(Fault::new(REVERSE, FaultKind::Lost));
+        p.write(&row).await;
+        assert_eq!(p.to_its_end(&row).await, end, "idempotent writes: {idempotent}");
+        assert_eq!((p.reversed(), p.asked("eff_1_r1").await.len()), (reversed, usize::from(!idempotent)));
+    }
+}
+
+#[tokio::test]
+async fn a_reversal_that_found_nothing_counts_for_no_other() {
+    let p = Practice::new().await;
+    p.ehr.set_capabilities(capabilities(false));
+    let down = p.ehr.fault(Fault::new("POST /v1/payments", FaultKind::NotSent).always());
+    let allocation = p.allocated().await;
+    assert_eq!(p.to_its_end(&allocation).await, EffectState::Dead);
+    let first = p.take_back(1, 4000).await;
+    assert_eq!(p.to_its_end(&first).await, EffectState::Done);
+    assert!(p.effect_of(&first).await.is_canceled(), "nothing was there to take back");
+    p.ehr.clear_fault(down);
+    p.answer_open("eff_1", Chosen::Offered(Answer::Retry)).await;
+    assert_eq!(p.to_its_end(&allocation).await, EffectState::Done);
+    let second = p.take_back(2, 3000).await;
+    p.ehr.fault(Fault::new(REVERSE, FaultKind::LostAfter));
+    assert_eq!(p.to_its_end(&second).await, EffectState::Done);
+    assert_eq!(p.reversed(), 3000, "once");
+}

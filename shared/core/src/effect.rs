@@ -267,6 +267,12 @@ impl Effect {
         self.problem = Some(why.to_owned());
     }
 
+    /// Whether it is done because there was nothing to do ([`Effect::cancel`]): what was done says no problem.
+    #[must_use]
+    pub fn is_canceled(&self) -> bool {
+        self.state == EffectState::Done && self.problem.is_some()
+    }
+
     /// Back to work, by a person's hand: due now, with a new 24 hours.
     pub fn redrive(&mut self, now: Timestamp) {
         self.state = if self.unknown_since.is_some() { EffectState::Failed } else { EffectState::Pending };
