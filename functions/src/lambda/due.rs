@@ -28,8 +28,18 @@ const RECEIVES_MAX: usize = 10;
 struct Due {
     apps: Apps,
     sqs: Sqs,
+    /// The app whose mode was compared with the stored one last.
+    switched: Mutex<Option<Arc<App>>>,
     /// The app that was started last: a new one (other settings or secrets) is started once.
     started: Mutex<Option<Arc<App>>>,
+}
+
+fn is(noted: &Mutex<Option<Arc<App>>>, app: &Arc<App>) -> bool {
+    noted.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|a| Arc::ptr_eq(a, app))
+}
+
+fn note(noted: &Mutex<Option<Arc<App>>>, app: &Arc<App>) {
+    *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(app));
 }
 
 /// The function.
@@ -38,7 +48,7 @@ pub fn due() -> ExitCode {
     let start = |environment: super::environment::Environment| {
         environment.dead_letter_urls()?;
         let sqs = Sqs::new(&environment.aws);
-        Ok(Due { apps: Apps::of_heartbeat(environment)?, sqs, started: Mutex::default() })
+        Ok(Due { apps: Apps::of_heartbeat(environment)?, sqs, switched: Mutex::default(), started: Mutex::default() })
     };
     run(start, handle)
 }
@@ -80,13 +90,16 @@ impl Due {
 
     /// What `vesper serve` does at its start, whenever settings or secrets were read anew; whether that was so.
     async fn start(&self, app: &Arc<App>, parts: &mut Parts) -> Result<bool, Unfinished> {
-        let known = self.started.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|a| Arc::ptr_eq(a, app));
-        if known {
+        if is(&self.started, app) {
             return Ok(false);
         }
-        switch::at_start(app).await?;
+        // Once for each reading of the settings: repeated with old ones, it could undo the switch that another process made since.
+        if !is(&self.switched, app) {
+            switch::at_start(app).await?;
+            note(&self.switched, app);
+        }
         if parts.did("start", start::after_switch(app).await).is_some() {
-            *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(app));
+            note(&self.started, app);
         }
         Ok(true)
     }
