@@ -1,6 +1,6 @@
 //! Answers and pages on the embedded engine.
 
-use super::answers::{Answered, Chosen, answer, move_allocations, take_back};
+use super::answers::{Answered, Chosen, answer, apply_credit, credit_back, move_allocations, take_back};
 use super::page::{PageRequest, PageResponse, handle};
 use super::session::Sessions;
 use crate::changes::{Ask, Changes};
@@ -510,6 +510,22 @@ async fn what_a_person_takes_back_pays_first_the_refund_that_waited() {
     let moved = move_allocations(&p.bench.app, "local", &pi(), p.rev().await, "large").await.unwrap();
     assert_eq!((moved, p.stands().await), (Answered::Done, (PaymentState::Decided, vec![("large".to_owned(), 2500)], 0, 0)));
     assert_eq!(p.books().await, books(&[("91", 2500), ("80", -2500)]));
+    assert_eq!(p.reasons().await, []);
+}
+
+#[tokio::test]
+async fn what_becomes_client_credit_again_pays_first_the_refund_that_waited() {
+    let p = Practice::new(&[("i1", 4000)]).await;
+    p.pay(4000, None).await;
+    let app = &p.bench.app;
+    assert_eq!(move_allocations(app, "local", &pi(), p.rev().await, "N-77").await.unwrap(), Answered::Done);
+    assert_eq!(apply_credit(app, "local", &pi(), p.rev().await, "i1").await.unwrap(), Answered::Done);
+    assert!(p.refund(500).await.item.movement.taken.is_none());
+    let from_i1 = Answer::TakeBack { allocations: vec![(inv("i1"), minor(500))], unapplied: Minor::ZERO };
+    p.ask(Question::new(Reason::RefundSplit, vec![from_i1], "which"), Some("re_1".to_owned()), "pi_1").await;
+    assert_eq!(credit_back(app, "local", &pi(), p.rev().await).await.unwrap(), Answered::Done);
+    assert_eq!(p.stands().await, (PaymentState::Decided, vec![("other".to_owned(), 2500)], 1000, 1000));
+    assert_eq!(p.books().await, books(&[("80", -2500), ("91", 3500), ("93", -1000)]));
     assert_eq!(p.reasons().await, []);
 }
 

@@ -165,12 +165,12 @@ pub(super) async fn undo(doing: &mut Doing<'_>, read: &Read<StoredReview>) -> Tr
     let made_of_credit = from_credit(&money.row.item.payment);
     let (of_credit, ns): (Vec<u32>, Vec<u32>) = ns.into_iter().partition(|n| made_of_credit.contains(n));
     money.back_to_credit(doing, &of_credit);
-    if ns.is_empty() {
-        return Ok(money.store(doing)); // It is client credit again: there is nothing to ask.
-    }
     money.reverse(doing, &ns);
     money.take_what_waits(doing);
     money.offer_splits(doing);
+    if ns.is_empty() {
+        return Ok(money.store(doing)); // It is client credit again: there is nothing to ask.
+    }
     money.stand_after_taking_back();
     let about_it = doing.app.store.reviews_about(payment.as_str()).await?;
     let asked = about_it

@@ -102,6 +102,8 @@ async fn try_back(app: &App, who: &str, id: &PaymentId, version: u64) -> Tried {
     }
     let mut doing = Doing::new(app);
     money.back_to_credit(&mut doing, &ns);
+    money.take_what_waits(&mut doing);
+    money.offer_splits(&mut doing);
     let detail = format!("{} allocations back to client credit", ns.len());
     doing.changes.audit_by(who, "took_back_credit", id.as_str(), &detail);
     if let Err(told) = money.store(&mut doing) {
