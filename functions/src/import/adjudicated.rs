@@ -5,6 +5,7 @@ use super::records::{Rows, place_of};
 use crate::app::App;
 use crate::changes::{Ask, Changes};
 use crate::failure::Unfinished;
+use crate::reconcile::splits;
 use crate::worklist;
 use std::collections::BTreeMap;
 use vesper_adapters::dynamo::item::Read;
@@ -13,7 +14,7 @@ use vesper_adapters::dynamo::model::{StoredAllocation, StoredPayment};
 use vesper_core::ids::PaymentId;
 use vesper_core::matching::open::standing;
 use vesper_core::money::Minor;
-use vesper_core::payment::Dates;
+use vesper_core::payment::{Dates, Payment};
 use vesper_core::records::Invoice;
 use vesper_core::review::{Question, Reason};
 use vesper_core::world::World;
@@ -67,7 +68,8 @@ pub(super) async fn follow(
         }
         rows.insert(place_of(&row.item), row);
     }
-    for read in payments.values() {
+    for read in payments.values_mut() {
+        pay_what_waits(app, changes, &mut read.item.payment).await?;
         changes.note_money_left(&read.item.payment);
         changes.unit.update(read);
     }
@@ -99,4 +101,17 @@ async fn to_credit(
     changes.allocate(payment, &step);
     changes.audit("excess_to_credit", id.as_str(), &format!("{amount} of {}", row.item.allocation.invoice));
     Ok(true)
+}
+
+/// A refund that waits for a word from where it is taken goes before client credit; what still waits can be taken from less now.
+async fn pay_what_waits(app: &App, changes: &mut Changes<'_>, payment: &mut Payment) -> Result<(), Unfinished> {
+    let mut movements = changes.store().payment_file(payment.id()).await?.movements;
+    if movements.iter().all(|m| !m.item.movement.waiting().is_positive()) {
+        return Ok(());
+    }
+    let reviews = changes.store().reviews_about(payment.id().as_str()).await?;
+    let today = app.local_date(changes.now());
+    splits::take_what_waits(changes, payment, &mut movements, &reviews, Dates { money: today, decision: today });
+    splits::offer_splits(changes, payment, &movements, &reviews);
+    Ok(())
 }

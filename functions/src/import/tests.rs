@@ -26,7 +26,7 @@ use vesper_core::money::{Currency, Minor};
 use vesper_core::movement::Movement;
 use vesper_core::payment::PaymentState;
 use vesper_core::records::*;
-use vesper_core::review::Status;
+use vesper_core::review::{Answer, Status};
 
 fn minor(v: i64) -> Minor {
     Minor::new(v).unwrap()
@@ -442,6 +442,28 @@ async fn a_void_of_an_invoice_with_two_allocations_of_one_payment_credits_both()
     assert_eq!(p.asked("pi_1").await, [Reason::VoidInvoice]);
     let loaded = p.bench.app.store.load_clients([cl("c_1")]).await.unwrap();
     assert!(loaded.money_left.contains(&pi("pi_1")), "the guard of a card must see the credit");
+}
+
+#[tokio::test]
+async fn what_a_lowered_charge_frees_pays_first_the_refund_that_waited() {
+    let part = |id: &str, amount| (inv(id), minor(amount));
+    let back = |allocations| Answer::TakeBack { allocations, unapplied: Minor::ZERO };
+    // The refund; what stands then; what is still asked.
+    let rest = vec![back(vec![part("inv_2", 1500)]), back(vec![part("inv_1", 1000), part("inv_2", 500)])];
+    let cases = [(500, (4000, 500, 500), vec![]), (1500, (4000, 1000, 1000), vec![(Reason::RefundSplit, rest)])];
+    for (refund, stands, asked) in cases {
+        let p = Practice::new().await;
+        p.bill("c_1", "inv_1", 2000, 0, |_| {}).await;
+        p.bill("c_1", "inv_2", 3000, 0, |_| {}).await;
+        p.pay(p.success("pi_1", 5000)).await;
+        p.refund("pi_1", refund).await;
+        assert_eq!((p.stands("pi_1").await, p.asked("pi_1").await), ((5000, 0, 0), vec![Reason::RefundSplit]));
+        p.bill("c_1", "inv_1", 1000, 0, |_| {}).await;
+        assert_eq!(p.stands("pi_1").await, stands);
+        let reviews = p.bench.app.store.reviews_about("pi_1").await.unwrap();
+        let open = reviews.into_iter().map(|r| r.item.review).filter(|r| r.status == Status::Open);
+        assert_eq!(open.map(|r| (r.question.reason, r.question.answers)).collect::<Vec<_>>(), asked, "a refund of {refund}");
+    }
 }
 
 #[tokio::test]

@@ -38,11 +38,7 @@ pub async fn page(app: &App, mut rows: Vec<PayoutRow>) -> Result<Vec<(PayoutRow,
     for row in &mut rows {
         name_payment(app, row).await?;
     }
-    let charges = rows.iter().filter_map(|row| match &row.kind {
-        RowKind::Charge { payment, .. } => payment.clone(),
-        _ => None,
-    });
-    let read = app.store.payments(charges).await?;
+    let read = app.store.payments(rows.iter().filter_map(payment_of).cloned()).await?;
     let known: BTreeMap<PaymentId, Payment> = read.into_iter().map(|r| (r.item.payment.id().clone(), r.item.payment)).collect();
     let mut out = Vec::with_capacity(rows.len());
     for row in rows {
@@ -70,6 +66,14 @@ async fn name_payment(app: &App, row: &mut PayoutRow) -> Result<(), Unfinished> 
     Ok(())
 }
 
+/// The payment whose money a row is about.
+const fn payment_of(row: &PayoutRow) -> Option<&PaymentId> {
+    match &row.kind {
+        RowKind::Charge { payment, .. } | RowKind::Refund { payment, .. } | RowKind::Dispute { payment, .. } => payment.as_ref(),
+        _ => None,
+    }
+}
+
 /// `opened_at`: the opening entry holds the net of everything that is older.
 async fn of_row(
     app: &App,
@@ -80,7 +84,9 @@ async fn of_row(
     if let RowKind::Charge { charge, payment: Some(payment) } = &row.kind {
         return of_charge(app, row, charge, payment, known.get(payment)).await;
     }
-    let old = row.created < opened_at;
+    // A payment that was told before the switch to live and decided after it is posted whole, so its refund is, too.
+    let posted = payment_of(row).and_then(|id| known.get(id)).is_some_and(|p| p.state != PaymentState::BeforeGoLive);
+    let old = row.created < opened_at && !posted;
     match &row.kind {
         RowKind::PayoutItself => Ok(Matched::Known),
         // Its net is part of the balance with which the books were opened.

@@ -411,6 +411,20 @@ async fn a_payout_of_shadow_time_that_comes_back_after_the_switch_is_a_persons_t
 }
 
 #[tokio::test]
+async fn a_refund_from_before_the_switch_is_the_ledgers_when_its_payment_is() {
+    let p = Practice::with("shadow", "2026-01-01T00:00:00Z").await;
+    crate::switch::at_start(&p.bench.app).await.unwrap();
+    let paid = p.pay(5000);
+    p.stripe.refund(&paid, Some(1000), Value::Null, "succeeded");
+    let p = p.live().await;
+    // Told only now: both are decided and posted live.
+    p.deliver().await;
+    let po = p.stripe.payout(&NewPayout::default());
+    p.deliver().await;
+    assert_eq!((p.stands(&po).await, p.money().await.0), (("tied_out".to_owned(), 2, 0), 0));
+}
+
+#[tokio::test]
 async fn a_payout_without_an_answer_gives_up_after_a_day_and_is_redriven() {
     let p = Practice::new().await;
     p.pay(4200);

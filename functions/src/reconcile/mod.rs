@@ -5,6 +5,7 @@
 pub mod customers;
 pub mod movements;
 pub mod payments;
+pub(crate) mod splits;
 mod waiting;
 
 use crate::app::App;

@@ -1,6 +1,6 @@
 //! Refunds and disputes: recorded and posted at once; a person is asked what becomes of a re-opened balance.
 
-use super::payments;
+use super::{payments, splits};
 use crate::app::App;
 use crate::changes::{Ask, Changes, owners};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
@@ -13,7 +13,7 @@ use vesper_core::ids::{InvoiceId, PaymentId};
 use vesper_core::matching::{Case, Look};
 use vesper_core::money::Minor;
 use vesper_core::movement::{Movement, MovementKind, Taken};
-use vesper_core::payment::{Dates, PaidShare, Payment, PaymentState, Step};
+use vesper_core::payment::{Dates, Payment, PaymentState, Step};
 use vesper_core::review::{Answer, Question, Reason, Status};
 
 /// Stripe told of a refund or dispute: its newest word is kept, and acted on once its payment is decided.
@@ -171,7 +171,7 @@ async fn ask(
     let reopened = !step.taken_back.is_empty() || payment.state == PaymentState::BeforeGoLive;
     let question = match (movement.kind, known) {
         (_, false) => {
-            let answers = splits(payment, movement.waiting());
+            let answers = splits::ways(payment, movement.waiting());
             Some(Question::new(Reason::RefundSplit, answers, "it could be taken from several allocations"))
         }
         (MovementKind::Dispute, true) => {
@@ -190,26 +190,6 @@ async fn ask(
         changes.ask(Ask { subject, payment, question, salt: &salt, about: Some(about) }).await?;
     }
     Ok(())
-}
-
-/// The ways to take an amount from one allocation, or from one after the other, oldest first, and at last from what is unapplied.
-pub(crate) fn splits(payment: &Payment, amount: Minor) -> Vec<Answer> {
-    let nets: Vec<&PaidShare> = payment.shares.iter().filter(|s| s.net().is_positive()).collect();
-    let one = nets.iter().filter(|s| s.net() >= amount).map(|s| vec![(s.invoice.clone(), amount)]);
-    let mut left = amount;
-    let mut in_order: Vec<(InvoiceId, Minor)> = Vec::new();
-    for share in &nets {
-        let part = share.net().min(left);
-        left = left.minus(part);
-        if part.is_positive() {
-            in_order.push((share.invoice.clone(), part));
-        }
-    }
-    let mut all: Vec<Answer> = one.map(|allocations| Answer::TakeBack { allocations, unapplied: Minor::ZERO }).collect();
-    if (in_order.len() > 1 || left.is_positive()) && left <= payment.unapplied {
-        all.push(Answer::TakeBack { allocations: in_order, unapplied: left });
-    }
-    all
 }
 
 /// A refund or dispute of which money came back.
@@ -281,7 +261,7 @@ async fn split_again(
     let Some(open) = open_about(about, movement, Reason::RefundSplit) else { return Ok(()) };
     changes.close_review(&open, "the money came back");
     if movement.waiting().is_positive() && payment.state != PaymentState::BeforeGoLive {
-        let answers = splits(payment, movement.waiting());
+        let answers = splits::ways(payment, movement.waiting());
         let question = Question::new(Reason::RefundSplit, answers, "a part came back; the rest could be taken from several");
         let salt = format!("{} {}", movement.id, movement.revision);
         let about = Some(movement.id.to_string());

@@ -3,12 +3,11 @@
 //! Must not: store anything by itself (`Doing` does), or know which question is answered.
 
 use super::doing::Doing;
-use super::reopened::is_about;
 use super::{Answered, refuse};
 use crate::app::App;
 use crate::changes::owners;
 use crate::failure::Unfinished;
-use crate::reconcile::movements::splits;
+use crate::reconcile::splits;
 use jiff::civil::Date;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::Read;
@@ -18,10 +17,8 @@ use vesper_core::ids::{ClientId, InvoiceId, PaymentId};
 use vesper_core::matching::Allocate;
 use vesper_core::matching::open::standing;
 use vesper_core::money::{Currency, Minor};
-use vesper_core::movement::Taken;
 use vesper_core::payment::{Dates, Payment, PaymentState, Step};
 use vesper_core::records::Invoice;
-use vesper_core::review::{Reason, Status};
 use vesper_core::world::World;
 
 /// A payment with everything that an answer about it may change.
@@ -95,35 +92,15 @@ impl Money {
         self.note_taken_back(doing, &step, BackReason::Correction, dates.decision);
     }
 
-    /// What was just taken back goes first to the refunds and disputes that wait for a word from where they are taken
-    /// (`refund_split`): they take the unapplied part when they are not more than that (design.md section 4), so that nobody
-    /// allocates money again that has left.
+    /// See [`splits::take_what_waits`].
     pub(super) fn take_what_waits(&mut self, doing: &mut Doing<'_>) {
-        for row in &mut self.movements {
-            let payment = &mut self.row.item.payment;
-            let waiting = row.item.movement.waiting();
-            if !waiting.is_positive() || waiting > payment.unapplied {
-                continue;
-            }
-            let taken = Taken { allocations: Vec::new(), unapplied: waiting };
-            let step = payment.split(&mut row.item.movement, &taken, self.dates);
-            doing.changes.allocate(payment, &step);
-            doing.changes.unit.update(row);
-            for review in self.reviews.iter().filter(|r| asks_from_where(r, &row.item)) {
-                doing.changes.close_review(review, "it was taken from what a person took back");
-            }
-        }
+        let payment = &mut self.row.item.payment;
+        splits::take_what_waits(&mut doing.changes, payment, &mut self.movements, &self.reviews, self.dates);
     }
 
-    /// What still waits for that word can be taken from somewhere else now.
+    /// See [`splits::offer_splits`].
     pub(super) fn offer_splits(&self, doing: &mut Doing<'_>) {
-        for row in self.movements.iter().filter(|m| m.item.movement.waiting().is_positive()) {
-            for review in self.reviews.iter().filter(|r| asks_from_where(r, &row.item)) {
-                let mut review = review.clone();
-                review.item.review.question.answers = splits(&self.row.item.payment, row.item.movement.waiting());
-                doing.changes.unit.update(&review);
-            }
-        }
+        splits::offer_splits(&mut doing.changes, &self.row.item.payment, &self.movements, &self.reviews);
     }
 
     /// `on` is the day that the EHR is told.
@@ -162,13 +139,6 @@ impl Money {
         doing.changes.unit.update(&self.row);
         Ok(())
     }
-}
-
-/// The open question from where this refund or dispute is taken.
-fn asks_from_where(read: &Read<StoredReview>, movement: &StoredMovement) -> bool {
-    let review = &read.item.review;
-    let open = review.status == Status::Open && review.question.reason == Reason::RefundSplit;
-    open && is_about(review.about.as_deref(), movement)
 }
 
 pub(super) fn amount_text(amount: Minor, currency: Currency) -> String {

@@ -6,10 +6,10 @@ use super::doing::Doing;
 use super::money::{Money, money_of};
 use super::{Tried, refuse};
 use crate::changes::Ask;
+use crate::reconcile::splits;
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::model::{BackReason, StoredMovement, StoredReview};
-use vesper_adapters::dynamo::store::RowRef;
 use vesper_core::ids::InvoiceId;
 use vesper_core::money::Minor;
 use vesper_core::movement::{MovementKind, Taken};
@@ -95,12 +95,5 @@ fn taken_by(review: &Review, movements: &[Read<StoredMovement>]) -> BTreeSet<Inv
 
 /// The refund or dispute that `about` names, by its row or by its id.
 fn movement_of<'m>(about: Option<&str>, movements: &'m [Read<StoredMovement>]) -> Option<&'m Read<StoredMovement>> {
-    movements.iter().find(|m| is_about(about, &m.item))
-}
-
-/// Whether `about` names this refund or dispute.
-pub(super) fn is_about(about: Option<&str>, movement: &StoredMovement) -> bool {
-    let Some(about) = about else { return false };
-    let place = || serde_json::from_str::<RowRef>(about).ok();
-    movement.movement.id.as_str() == about || place().is_some_and(|place| place == RowRef::of(movement))
+    movements.iter().find(|m| splits::is_about(about, &m.item))
 }
