@@ -15,7 +15,7 @@ use vesper_adapters::dynamo::load::Loaded;
 use vesper_adapters::dynamo::model::{CreditLook, StoredPayment};
 use vesper_core::credit::{may_flow, oldest_first, owner};
 use vesper_core::ids::{ClientId, InvoiceId, PaymentId};
-use vesper_core::matching::{Allocate, Watch};
+use vesper_core::matching::Allocate;
 use vesper_core::money::Minor;
 use vesper_core::payment::Dates;
 use vesper_core::policy::ApplyCredit;
@@ -34,18 +34,16 @@ enum Came {
     Held,
 }
 
-/// Records of these arrived: the credit of every client among them is looked at.
+/// Looks at the credit of these clients, of whom records arrived.
 ///
 /// # Errors
 /// When the store or a queue does not answer.
-pub async fn arrived(app: &App, watches: &BTreeSet<Watch>) -> Result<(), Unfinished> {
+pub async fn look_at_all(app: &App, clients: &BTreeSet<ClientId>) -> Result<(), Unfinished> {
     if app.policy.apply_credit == ApplyCredit::ByHand {
         return Ok(());
     }
-    for watch in watches {
-        if let Watch::Client(client) = watch {
-            look(app, client).await?;
-        }
+    for client in clients {
+        look(app, client).await?;
     }
     Ok(())
 }

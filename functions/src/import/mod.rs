@@ -16,13 +16,12 @@ use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::reconcile::payments::look_at_all;
 use crate::task::Task;
 use jiff::SignedDuration;
+use records::Arrived;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::store::{Failed, Store};
 use vesper_adapters::ehr::{BridgeClient, Change, Page};
 use vesper_core::effect::Lease;
-use vesper_core::matching::Watch;
 use vesper_core::review::{Question, Reason};
 
 /// The small fact that holds the feed's cursor.
@@ -137,24 +136,24 @@ async fn take_page(app: &App, page: &Page, first_seq: u64) -> Result<(), Unfinis
     if !page.records.is_empty() {
         tracing::info!(records = page.records.len(), skipped, unreadable, "read a page of the EHR's changes");
     }
-    look_at_all(app, &arrived).await?;
-    credit::arrived(app, &arrived).await
+    look_at_all(app, &arrived.watches).await?;
+    credit::look_at_all(app, &arrived.credit_of).await
 }
 
 /// Stores these records, several in one transaction. Where others are in the way, or one cannot be stored, one by one: what
 /// is stored already is known then, and one that cannot be stored does not hold up the others.
-async fn take_records(app: &App, records: &[(u64, &Change)]) -> Result<BTreeSet<Watch>, Unfinished> {
-    let mut arrived = BTreeSet::new();
+async fn take_records(app: &App, records: &[(u64, &Change)]) -> Result<Arrived, Unfinished> {
+    let mut arrived = Arrived::default();
     let mut rest = records;
     while !rest.is_empty() {
         match take_together(app, rest).await {
-            Ok((taken, watches)) => {
-                arrived.extend(watches);
+            Ok((taken, more)) => {
+                arrived.and(more);
                 rest = rest.get(taken..).unwrap_or_default();
             }
             Err(e) if e.is_conflict() || !e.may_pass() => {
                 for (seq, change) in rest.iter().take(RECORDS_MAX) {
-                    arrived.extend(take_record(app, *seq, change).await?);
+                    arrived.and(take_record(app, *seq, change).await?);
                 }
                 rest = rest.get(RECORDS_MAX..).unwrap_or_default();
             }
@@ -165,9 +164,9 @@ async fn take_records(app: &App, records: &[(u64, &Change)]) -> Result<BTreeSet<
 }
 
 /// Stores as many of the first of these records as fit into one transaction: how many, and what waited for them.
-async fn take_together(app: &App, records: &[(u64, &Change)]) -> Result<(usize, BTreeSet<Watch>), Unfinished> {
+async fn take_together(app: &App, records: &[(u64, &Change)]) -> Result<(usize, Arrived), Unfinished> {
     let store = app.store.gathering();
-    let (mut taken, mut arrived, mut after) = (0_usize, BTreeSet::new(), After::default());
+    let (mut taken, mut arrived, mut after) = (0_usize, Arrived::default(), After::default());
     for (_, change) in records.iter().take(RECORDS_MAX) {
         let record = match change {
             Change::Client { client, personal } => records::client(app, &store, client, personal).await?,
@@ -175,7 +174,7 @@ async fn take_together(app: &App, records: &[(u64, &Change)]) -> Result<(usize, 
             Change::Payment(payment) => records::payment(app, &store, payment).await?,
             Change::UnknownKind { .. } | Change::Unreadable { .. } => records::Taken::default(),
         };
-        arrived.extend(record.arrived);
+        arrived.and(record.arrived);
         after.and(record.after);
         taken = taken.saturating_add(1);
         if store.gathered() >= ITEMS_MAX {
@@ -188,7 +187,7 @@ async fn take_together(app: &App, records: &[(u64, &Change)]) -> Result<(usize, 
 }
 
 /// Stores one record; what waited for it is returned. One that cannot be stored, now or later, becomes a question.
-async fn take_record(app: &App, seq: u64, change: &Change) -> Result<BTreeSet<Watch>, Unfinished> {
+async fn take_record(app: &App, seq: u64, change: &Change) -> Result<Arrived, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         match take_together(app, &[(seq, change)]).await {
             Ok((_, arrived)) => return Ok(arrived),
@@ -196,7 +195,7 @@ async fn take_record(app: &App, seq: u64, change: &Change) -> Result<BTreeSet<Wa
             Err(e) if !e.may_pass() => {
                 let (kind, id) = name_of(change);
                 refused(app, kind, id, seq, &format!("it cannot be stored: {e}")).await?;
-                return Ok(BTreeSet::new());
+                return Ok(Arrived::default());
             }
             Err(e) => return Err(e),
         }

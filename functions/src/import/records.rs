@@ -28,14 +28,41 @@ use vesper_core::world::{World, is_stripe_reference};
 /// What a record brought.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// What parked payments may have waited for; also when the record was known: a crash may have come in between.
-    pub(super) arrived: BTreeSet<Watch>,
+    /// What may have waited for it; also when the record was known: a crash may have come in between.
+    pub(super) arrived: Arrived,
     /// What is to be done once it is stored.
     pub(super) after: After,
 }
 
+/// What may have waited for records.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Arrived {
+    /// What parked payments may have waited for.
+    pub(super) watches: BTreeSet<Watch>,
+    /// Clients whose credit may pay something now.
+    pub(super) credit_of: BTreeSet<ClientId>,
+}
+
+impl Arrived {
+    /// Adds what another record brought.
+    pub(super) fn and(&mut self, more: Arrived) {
+        self.watches.extend(more.watches);
+        self.credit_of.extend(more.credit_of);
+    }
+
+    /// `loaded` holds the partitions of these clients: where no money waits in them, nobody is to be looked for there. Money that
+    /// comes to wait after they were read refuses the record's transaction, or finds the record.
+    fn with(mut watches: BTreeSet<Watch>, loaded: &Loaded, clients: BTreeSet<ClientId>) -> Arrived {
+        if !loaded.money_left.is_empty() {
+            return Arrived { watches, credit_of: clients };
+        }
+        watches.retain(|watch| !matches!(watch, Watch::Client(client) if clients.contains(client)));
+        Arrived { watches, credit_of: BTreeSet::new() }
+    }
+}
+
 impl Taken {
-    fn known(arrived: BTreeSet<Watch>) -> Taken {
+    fn known(arrived: Arrived) -> Taken {
         Taken { arrived, after: After::default() }
     }
 }
@@ -44,7 +71,7 @@ impl Taken {
 pub(super) async fn client(app: &App, store: &Store, new: &Client, personal: &Personal) -> Result<Taken, Unfinished> {
     let old = store.client(&new.id).await?;
     let before = old.as_ref().map(|r| r.item.client.clone());
-    let arrived = who_waited_for(new, before.as_ref());
+    let arrived = Arrived { watches: who_waited_for(new, before.as_ref()), credit_of: BTreeSet::from([new.id.clone()]) };
     if before.as_ref().is_some_and(|b| b.seen >= new.seen) {
         return Ok(Taken::known(arrived));
     }
@@ -136,7 +163,8 @@ pub(super) async fn invoice(app: &App, store: &Store, new: &Invoice) -> Result<T
     let from = lived_with.clone().unwrap_or_else(|| unknown_owner(&new.id));
     let loaded = load_around(store, &new.client, Some(&from)).await?;
     let old = loaded.world.invoice(&new.id).and_then(|f| f.invoice.clone());
-    let arrived = who_waited_for_invoice(&loaded, new, old.as_ref());
+    let arrived =
+        Arrived::with(who_waited_for_invoice(&loaded, new, old.as_ref()), &loaded, BTreeSet::from([new.client.clone()]));
     if old.as_ref().is_some_and(|o| o.seen >= new.seen) {
         return Ok(Taken::known(arrived));
     }
@@ -299,7 +327,9 @@ pub(super) async fn payment(app: &App, store: &Store, told: &EhrPayment) -> Resu
     let from = was.as_ref().map(|p| p.client.clone().unwrap_or_else(|| unknown_owner(&p.invoice)));
     let loaded = load_around(store, &owner, from.as_ref()).await?;
     let is = EhrPaymentPlace { id: new.id.clone(), invoice: new.invoice.clone(), client: home };
-    let arrived = who_waited_for_payment(&loaded, &new, was.iter().chain([&is]));
+    let watches = who_waited_for_payment(&loaded, &new, was.iter().chain([&is]));
+    let clients = was.iter().chain([&is]).filter_map(|p| p.client.clone()).collect();
+    let arrived = Arrived::with(watches, &loaded, clients);
     let known = known_payment(store, &loaded, was.as_ref().unwrap_or(&is)).await?;
     if known.as_ref().is_some_and(|k| k.seen >= new.seen) {
         return Ok(Taken::known(arrived));

@@ -9,6 +9,7 @@ use crate::reconcile::{self, movements};
 use crate::testing::{Bench, SETTINGS, Script, app};
 use crate::write_back;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::dynamo::faults::{Fault, Faults, Target, When};
@@ -289,9 +290,9 @@ async fn records_that_are_stored_together_leave_what_they_leave_one_by_one() {
 
     let one_by_one = Practice::new().await;
     let page = entangled(&one_by_one).await;
-    let mut want = BTreeSet::new();
+    let mut want = Arrived::default();
     for (seq, change) in (1..).zip(&page) {
-        want.extend(take_record(&one_by_one.bench.app, seq, change).await.unwrap());
+        want.and(take_record(&one_by_one.bench.app, seq, change).await.unwrap());
     }
     assert_eq!(arrived, want);
     assert_eq!(together.rows().await, one_by_one.rows().await);
@@ -442,6 +443,24 @@ async fn a_void_of_an_invoice_with_two_allocations_of_one_payment_credits_both()
     assert_eq!(p.asked("pi_1").await, [Reason::VoidInvoice]);
     let loaded = p.bench.app.store.load_clients([cl("c_1")]).await.unwrap();
     assert!(loaded.money_left.contains(&pi("pi_1")), "the guard of a card must see the credit");
+}
+
+#[tokio::test]
+async fn nobody_is_looked_for_where_no_money_waits() {
+    let p = Practice::new().await;
+    p.pay(p.success("pi_1", 4200)).await;
+    assert_eq!(p.stands("pi_1").await, (0, 4200, 0), "nothing is open yet");
+    let mut calls = Vec::new();
+    for (client, invoice) in [("c_2", "inv_2"), ("c_1", "inv_1")] {
+        let (records, next_cursor) = (vec![p.billed(client, invoice, 4200, 0, |_| {})], "1".to_owned());
+        let before = p.engine.calls();
+        take_page(&p.bench.app, &Page { records, next_cursor, has_more: false }, 1).await.unwrap();
+        calls.push(p.engine.calls() - before);
+    }
+    assert_eq!(p.stands("pi_1").await, (4200, 0, 0));
+    // The pointer to the invoice, what was told of it before, the client's version and his rows, one transaction; who waited for
+    // the invoice or its session.
+    assert_eq!(calls[0], 7, "and {} where a payment waited", calls[1]);
 }
 
 #[tokio::test]
