@@ -8,6 +8,7 @@ Prints each breach as a sentence and ends with 1; needs PyYAML (`make lint-templ
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -138,6 +139,20 @@ def metrics(template: dict):
     yield from (f"metric {m} has no alarm and no place on the dashboard" for m in names if str(template["Resources"]).count(f"'{m}'") < 2 and f'"{m}"' not in TEMPLATE.read_text())
 
 
+def build(template: dict):
+    folder = ROOT / "functions"
+    deployed = dict(tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]["deployed"])
+    deployed.pop("inherits")
+    if tomllib.loads((folder / ".cargo/config.toml").read_text())["profile"]["release"] != deployed:
+        yield "functions/.cargo/config.toml and the profile `deployed` of Cargo.toml are not the same"
+    for name, function in of_type(template, "AWS::Serverless::Function").items():
+        # SAM calls cargo in CodeUri, where it finds that file, and hands on nothing but the binary's name.
+        if (TEMPLATE.parent / function["Properties"]["CodeUri"]).resolve() != folder:
+            yield f"{name} is not built in {folder.name}/"
+        if set(function["Metadata"]["BuildProperties"]) != {"Binary"}:
+            yield f"{name}: SAM reads no build property but Binary"
+
+
 def rest(template: dict):
     resources = template["Resources"]
     yield from (f"parameter {name} has no description" for name, p in template["Parameters"].items() if not p.get("Description"))
@@ -174,7 +189,7 @@ def main() -> int:
     if sys.argv[1:] == ["--json"]:
         print(json.dumps(template, default=str))
         return 0
-    breaches = [b for check in (queues, alarms, metrics, rest) for b in check(template)]
+    breaches = [b for check in (queues, alarms, metrics, build, rest) for b in check(template)]
     for breach in breaches:
         print(f"template: {breach}")
     print(f"template: {len(template['Resources'])} resources looked at, {len(breaches)} problems")
