@@ -22,6 +22,8 @@ const STARTS: usize = 41;
 /// Payments whose every function is cold, and whose every function is warm.
 const COLD: usize = 21;
 const WARM: usize = 41;
+/// How many invoices a client owes.
+const OWED: usize = 4;
 /// Rounds of warm events of intake, and events in each.
 const ROUNDS: usize = 41;
 const EVENTS: u32 = 20;
@@ -71,19 +73,24 @@ async fn starts(cloud: &Cloud) {
 
 /// Payments from the door into the EHR and the books: the first event of each process, later ones, and memory.
 async fn payments(cloud: &mut Cloud) {
-    let customer = cloud.standins.stripe.customer(None, Some("A client"));
-    let client = cloud.standins.ehr.client("c_1", json!({ "stripe_customer_ids": [customer] }));
-    let bill = |n: usize| cloud.standins.ehr.invoice(&format!("inv_{n}"), &client, 12_000, 0, json!({}));
-    let invoices: Vec<String> = (0..COLD + WARM).map(bill).collect();
+    // Each by a client of its own, who owes for several sessions.
+    let mut invoices = Vec::new();
+    for n in 0..COLD + WARM {
+        let customer = cloud.standins.stripe.customer(None, Some("A client"));
+        let client = cloud.standins.ehr.client(&format!("c_{n}"), json!({ "stripe_customer_ids": [customer] }));
+        let bill = |i: usize| cloud.standins.ehr.invoice(&format!("inv_{n}_{i}"), &client, 12_000, 0, json!({}));
+        let owed: Vec<String> = (0..OWED).map(bill).collect();
+        invoices.push((customer, owed.first().cloned().expect("he owes something")));
+    }
     cloud.notice().await;
     cloud.pump().await;
     cloud.measured = true;
     let (mut first, mut later, mut peak_kb) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (n, invoice) in invoices.iter().enumerate() {
+    for (n, (customer, invoice)) in invoices.iter().enumerate() {
         if n < COLD {
             cloud.all_cold();
         }
-        let _ = cloud.standins.stripe.pay(&NewPayment::of(&customer, 12_000).metadata("vesper_invoice", invoice));
+        let _ = cloud.standins.stripe.pay(&NewPayment::of(customer, 12_000).metadata("vesper_invoice", invoice));
         let events = cloud.standins.stripe.undelivered();
         let succeeded = events.iter().find(|e| e["type"] == "payment_intent.succeeded").expect("the payment is told");
         assert_eq!(cloud.send(succeeded).await, 200, "{}", cloud.logged());
