@@ -25,8 +25,14 @@ const CONNECT_S: u64 = 2;
 /// An idle connection is dropped before AWS drops it.
 const IDLE_S: u64 = 15;
 /// The names of the roots under which every AWS endpoint has its certificate
-/// (<https://www.amazontrust.com/repository/>: Amazon Root CA 1 to 4, and Starfield's for older chains).
-const ROOTS: [&[u8]; 2] = [b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2"];
+/// (<https://www.amazontrust.com/repository/>: Amazon Root CA 1 to 4, and Starfield's for older chains). A subject ends with its name.
+const ROOTS: [&[u8]; 5] = [
+    b"Amazon Root CA 1",
+    b"Amazon Root CA 2",
+    b"Amazon Root CA 3",
+    b"Amazon Root CA 4",
+    b"Starfield Services Root Certificate Authority - G2",
+];
 
 /// See the module.
 #[derive(Clone, Default)]
@@ -46,13 +52,9 @@ impl std::fmt::Debug for AwsHttp {
     }
 }
 
-fn holds(subject: &[u8], name: &[u8]) -> bool {
-    subject.windows(name.len()).any(|part| part == name)
-}
-
 fn roots() -> rustls::RootCertStore {
     let all = webpki_roots::TLS_SERVER_ROOTS.iter();
-    rustls::RootCertStore { roots: all.filter(|root| ROOTS.iter().any(|name| holds(&root.subject, name))).cloned().collect() }
+    rustls::RootCertStore { roots: all.filter(|root| ROOTS.iter().any(|name| root.subject.ends_with(name))).cloned().collect() }
 }
 
 /// The roots of a stand-in. A file that is not there or has none in it trusts nobody.
@@ -148,7 +150,8 @@ mod tests {
     fn the_roots_of_amazon_and_no_others_are_trusted() {
         let roots = roots().roots;
         assert_eq!(roots.len(), 5, "Amazon Root CA 1 to 4, and Starfield's");
-        assert!(roots.iter().all(|r| holds(&r.subject, b"Amazon") || holds(&r.subject, b"Starfield")));
+        let of = |r: &rustls::pki_types::TrustAnchor<'_>, name: &[u8]| r.subject.windows(name.len()).any(|part| part == name);
+        assert!(roots.iter().all(|r| of(r, b"Amazon") || of(r, b"Starfield Technologies")));
     }
 
     #[test]
