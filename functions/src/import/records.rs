@@ -452,7 +452,7 @@ pub(super) type Rows = BTreeMap<(String, u32), Read<StoredAllocation>>;
 enum Told {
     /// A version of the invoice: it says what is paid.
     Version,
-    /// A payment, which stands before the version that contains it: it may show an allocation, but hide none.
+    /// A payment, which stands before the version that contains it: it may show its own allocation, but hide none.
     Payment,
 }
 
@@ -469,7 +469,9 @@ async fn what_is_shown(
     // The world holds them in the order of the rows.
     let of_it = loaded.allocations.iter().filter(|r| r.item.allocation.invoice == *invoice);
     for (((allocation, shown), by), row) in file.allocations.iter().zip(&now.shown).zip(&now.shown_by).zip(of_it) {
-        let is_shown = *shown >= allocation.net() && allocation.net().is_positive();
+        // What the version before this payment counts may be of one that was taken back since: only its own shows an allocation.
+        let may_show = told == Told::Version || by.is_some();
+        let is_shown = *shown >= allocation.net() && allocation.net().is_positive() && may_show;
         let mut row = rows.get(&place_of(&row.item)).unwrap_or(row).clone();
         if is_shown && (!allocation.shown || row.item.ehr_payment.is_none() && by.is_some()) {
             row.item.allocation.shown = true;

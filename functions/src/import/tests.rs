@@ -501,6 +501,31 @@ async fn a_lowered_charge_is_no_disagreement_of_the_ehr() {
 }
 
 #[tokio::test]
+async fn what_the_ehr_still_counts_of_a_reversed_payment_does_not_show_the_one_after_it() {
+    use crate::review::answers::{Answered, Chosen, answer, take_back};
+    let p = Practice::new().await;
+    let app = &p.bench.app;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    p.pay(p.success("pi_1", 4200)).await;
+    let reference = p.row("c_1", "pi_1", 1).await.unwrap().item.allocation.reference;
+    let mut written = p.in_ehr("epay_1", "inv_1", 4200, &reference);
+    p.told(&written).await;
+    p.bill("c_1", "inv_1", 4200, 4200, |_| {}).await;
+    assert!(p.row("c_1", "pi_1", 1).await.unwrap().item.allocation.shown);
+    // A person takes it back and puts it there again before the EHR tells of the reversal.
+    let rev = app.store.payment(&pi("pi_1")).await.unwrap().unwrap().rev;
+    assert_eq!(take_back(app, "ada", &pi("pi_1"), rev).await.unwrap(), Answered::Done);
+    let review = app.store.reviews_about("pi_1").await.unwrap().remove(0);
+    let again = Chosen::OtherInvoice("inv_1".into());
+    assert_eq!(answer(app, "ada", &review.item.review.id, review.rev, again).await.unwrap(), Answered::Done);
+    (written.reversed, written.seen) = (minor(4200), p.seen());
+    p.told(&written).await;
+    p.bill("c_1", "inv_1", 4200, 0, |_| {}).await;
+    assert!(!p.row("c_1", "pi_1", 2).await.unwrap().item.allocation.shown, "the EHR has not told of it yet");
+    assert_eq!((p.stands("pi_1").await, p.asked("inv_1").await), ((4200, 0, 0), vec![]));
+}
+
+#[tokio::test]
 async fn cash_that_is_told_before_the_invoice_counts_it_is_no_disagreement() {
     let p = Practice::new().await;
     p.bill("c_1", "inv_1", 5200, 0, |_| {}).await;

@@ -59,15 +59,18 @@ fn reversals_not_shown(file: &InvoiceFile, shown_by: &[Vec<&EhrPayment>]) -> Min
     Minor::sum(each)
 }
 
-/// Gives each allocation its part of what the EHR shows: those with a payment of their own first, then oldest first.
+/// Gives each allocation its part of what the EHR shows: those with a payment of their own first, then oldest first. A payment of which
+/// we took something back that the EHR does not show yet still holds all of itself: it shows no other allocation.
 fn spread(file: &InvoiceFile, shown_by: &[Vec<&EhrPayment>], in_ehr: Minor) -> Vec<Minor> {
     let mut left = in_ehr;
     let mut shown = vec![Minor::ZERO; file.allocations.len()];
     for own_payment in [true, false] {
         for ((allocation, by), shown) in file.allocations.iter().zip(shown_by).zip(&mut shown) {
             if by.is_empty() != own_payment {
-                *shown = allocation.net().min(left);
-                left = left.minus(*shown);
+                let net = allocation.net();
+                let held = Minor::sum(by.iter().map(|p| p.net())).min(allocation.amount).max(net);
+                *shown = net.min(left);
+                left = left.minus(held.min(left));
             }
         }
     }

@@ -170,6 +170,15 @@ fn open_an_allocation_with_its_own_payment_is_shown_before_an_older_one() {
 }
 
 #[test]
+fn open_a_payment_whose_reversal_the_ehr_does_not_show_yet_shows_no_other_allocation() {
+    for reversed in [1200, 4200] {
+        let p = paid(4200).allocated_with("pi_0", "i1", 4200, |a| a.reversed = minor(reversed));
+        let p = p.allocated("pi_2", "i1", reversed).ehr_payment("e1", "i1", 4200, "key_pi_0");
+        assert_eq!((p.open("i1"), shown(&p)), (5800, vec![4200 - reversed, 0]));
+    }
+}
+
+#[test]
 fn open_is_more_by_a_reversal_the_ehr_does_not_show_yet() {
     let p = paid(4200).allocated_with("pi_0", "i1", 4200, |a| a.reversed = minor(1200)).ehr_payment("e1", "i1", 4200, "key_pi_0");
     assert_eq!(p.open("i1"), 7000);
