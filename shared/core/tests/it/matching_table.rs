@@ -268,6 +268,15 @@ fn r3_may_pay_a_third_party_billers_and_a_reopened_invoice() {
 }
 
 #[test]
+fn r3_the_reason_says_whether_a_part_of_the_named_invoice_stays_open() {
+    let p = one().invoice("i1", "c1", 4200);
+    for (amount, stays_open) in [(4200, false), (5000, false), (4100, true)] {
+        let why = p.decide(&pay("cus_1", amount).for_invoice("i1"), Look::First).why;
+        assert_eq!(why.ends_with("a part of it stays open"), stays_open, "{amount}: {why}");
+    }
+}
+
+#[test]
 fn r3_a_session_with_several_live_invoices_makes_them_the_only_candidates() {
     let p = one()
         .invoice_with("i1", "c1", 3000, |i| i.session("s1"))
@@ -520,6 +529,15 @@ fn r13_third_party_invoices_alone_are_asked_at_once() {
     let paid =
         practice().client("c1", |c| c.customer("cus_1").billed_by_others()).invoice_with("i1", "c1", 4200, |i| i.paid(4200));
     assert_eq!(paid.first(&pay("cus_1", 4200)), "13: parked", "nothing is open at all");
+}
+
+#[test]
+fn r13_third_party_invoices_of_a_named_session_are_asked_at_once() {
+    let p = practice()
+        .client("c1", |c| c.customer("cus_1").billed_by_others())
+        .invoice_with("i1", "c1", 3000, |i| i.session("s1"))
+        .invoice_with("i2", "c1", 1200, |i| i.session("s1"));
+    assert_eq!(p.first(&pay("cus_1", 4200).for_session("s1")), "13: asks no_invoice [credit]");
 }
 
 // ---------------------------------------------------------------- 14

@@ -1,7 +1,8 @@
 //! Who pays (design.md section 4): settled before any invoice is looked at.
 
 use crate::practice::{Practice, guest, pay, practice};
-use vesper_core::matching::Look;
+use vesper_core::ids::InvoiceId;
+use vesper_core::matching::{Look, unknown_owner};
 
 /// A guarantor `g`, his dependents `d1` and `d2`, and a stranger `x`.
 fn people() -> Practice {
@@ -189,4 +190,12 @@ fn who_pays_a_client_not_known_yet_pays_only_his_own_invoice_and_his_dependents(
     }
     assert_eq!(p.first(&guest(4000).for_invoice("ix")), "3: ix=4000", "without a name the reference alone decides");
     assert_eq!(p.first(&guest(4000).for_invoice("igone")), "3: asks reference_conflict", "but not for a chart that is deleted");
+}
+
+#[test]
+fn the_owner_of_an_invoice_that_has_not_arrived_is_named_by_it_as_far_as_ids_go() {
+    let owner = |id: &str| unknown_owner(&InvoiceId::parse(id).unwrap()).to_string();
+    assert_eq!(owner("inv_1"), "?inv_1");
+    let longest = (1..1000).map(|n| "i".repeat(n)).take_while(|id| InvoiceId::parse(id).is_ok()).last().unwrap();
+    assert_eq!(owner(&longest), format!("?{}", &longest[1..]));
 }
