@@ -26,6 +26,8 @@ fn parked_16_3_and_4_to_8_decide_as_soon_as_they_move_money() {
 fn parked_rule_10_waits_for_the_deadline() {
     let p = one().invoice("i1", "c1", 4200);
     assert_eq!(p.again(&pay("cus_1", 1000)), "10: parked");
+    let parked = p.decide(&pay("cus_1", 1000), Look::Again);
+    assert_eq!((parked.allocations.len(), parked.unapplied, parked.credit), (0, minor(1000), false), "nothing moves yet");
     assert_eq!(p.deadline(&pay("cus_1", 1000)), "10: i1<1000");
 }
 
