@@ -21,8 +21,8 @@ test: tools ## Run the tests of every package
 	cargo build $(CARGO_FLAGS) --bins
 	cargo test $(CARGO_FLAGS) -- --skip faulty::
 
-# Which calls of the faulty table are struck follows from a seed, and a little from how the tasks interleave: now and
-# then one story still does not come out. Until a long run of seeds passes it is a command of its own.
+# Which calls of the faulty table are struck follows from a seed, and a little from how the tasks interleave, so a run does not
+# repeat itself exactly, and a seed takes a minute: it is a command of its own.
 SEEDS ?= 1 2 3
 faults: ## Run the scenarios on the faulty table (SEEDS="1 2 3")
 	for seed in $(SEEDS); do VESPER_FAULTS_SEED=$$seed cargo test $(CARGO_FLAGS) --test it -- faulty:: || exit 1; done
