@@ -113,7 +113,8 @@ pub async fn redrive_all(app: &App) -> Result<usize, Unfinished> {
         moved = moved.saturating_add(1);
     }
     let mut dead: Vec<(bool, RowRef)> = Vec::new();
-    app.store.scan(&mut |row| dead.extend(dead_effect(&row))).await?;
+    let kinds = [StoredPosting::KIND, StoredAllocation::KIND, StoredReversal::KIND];
+    app.store.scan_of(&kinds, &mut |row| dead.extend(dead_effect(&row))).await?;
     moved = moved.saturating_add(dead.len());
     for (is_posting, place) in dead {
         if is_posting {

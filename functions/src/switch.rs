@@ -127,7 +127,7 @@ async fn close_all(app: &App) -> Result<(), Unfinished> {
             shadow.push(read);
         }
     };
-    app.store.scan(&mut each).await?;
+    app.store.scan_of(&[StoredRecovery::KIND, StoredPayment::KIND], &mut each).await?;
     tracing::info!(payments = shadow.len(), recoveries = recoveries.len(), "closing what shadow mode decided");
     for read in recoveries {
         recovery::close_shadow(app, read).await?;

@@ -110,7 +110,7 @@ async fn in_ledger(app: &App, window: Timestamp) -> Result<BTreeMap<String, Mino
             bad.get_or_insert(e);
         }
     };
-    app.store.scan(&mut each).await?;
+    app.store.scan_of(&[StoredPayment::KIND, StoredMovement::KIND], &mut each).await?;
     match bad {
         Some(bad) => Err(bad.into()),
         None => Ok(sums),

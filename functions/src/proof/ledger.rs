@@ -63,7 +63,8 @@ pub(super) async fn scan(app: &App, changed: &Changed) -> Result<Scan, Unfinishe
             bad.get_or_insert(e);
         }
     };
-    app.store.scan(&mut each).await?;
+    let kinds = [StoredPosting::KIND, StoredPayout::KIND, StoredPayment::KIND];
+    app.store.scan_of(&kinds, &mut each).await?;
     match bad {
         Some(bad) => Err(bad.into()),
         None => Ok(scan),

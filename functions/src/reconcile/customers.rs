@@ -183,7 +183,7 @@ async fn wake_all_parked(app: &App) -> Result<(), Unfinished> {
             parked.push((read.item.payment.first_delivered_at, read.item.payment.id().clone()));
         }
     };
-    app.store.scan(&mut each).await?;
+    app.store.scan_of(&[StoredPayment::KIND], &mut each).await?;
     parked.sort();
     for (_, payment) in parked {
         super::payments::look(app, &payment).await?;

@@ -158,9 +158,9 @@ impl Gather {
         self.table.list_between(list, first, last, limit).await
     }
 
-    /// [`Table::scan`].
-    pub(super) async fn scan(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), StoreError> {
-        self.table.scan(each).await
+    /// [`Table::scan_of`].
+    pub(super) async fn scan_of(&self, kinds: &[&str], each: &mut (dyn FnMut(Row) + Send)) -> Result<(), StoreError> {
+        self.table.scan_of(kinds, each).await
     }
 }
 

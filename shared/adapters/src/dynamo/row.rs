@@ -28,7 +28,8 @@ pub(super) const LIST_SORT: &str = "list_sort";
 pub(super) const TTL: &str = "ttl";
 /// Random bytes of one put: by them a put whose answer was lost is recognised when the SDK repeats it.
 pub(super) const WRITE_ID: &str = "w";
-const KIND: &str = "kind";
+/// Kind and version of the body.
+pub(super) const KIND: &str = "kind";
 const BODY: &str = "body";
 const SEALED: &str = "sealed";
 

@@ -414,8 +414,23 @@ impl Table {
     /// # Errors
     /// Transient, Throttled; Bug if an item is not a row. Rows handed over before stay handed over.
     pub async fn scan(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), StoreError> {
+        self.scan_of(&[], each).await
+    }
+
+    /// The same for the rows of these kinds, or for all if none is named. The others are read, and paid for, and not sent.
+    ///
+    /// # Errors
+    /// Those of [`Table::scan`].
+    pub async fn scan_of(&self, kinds: &[&str], each: &mut (dyn FnMut(Row) + Send)) -> Result<(), StoreError> {
         let what = || "scan".to_owned();
-        let call = self.client.scan().table_name(&self.name).consistent_read(true);
+        let mut call = self.client.scan().table_name(&self.name).consistent_read(true);
+        if !kinds.is_empty() {
+            let values: Vec<String> = (0..kinds.len()).map(|n| format!(":k{n}")).collect();
+            call = call.filter_expression(format!("#k IN ({})", values.join(", "))).expression_attribute_names("#k", row::KIND);
+            for (value, kind) in values.into_iter().zip(kinds) {
+                call = call.expression_attribute_values(value, AttributeValue::S((*kind).to_owned()));
+            }
+        }
         let mut start = None;
         loop {
             let page = call.clone().set_exclusive_start_key(start).send().await;

@@ -172,6 +172,23 @@ async fn a_partition_of_several_pages_is_read_whole_in_order() {
 }
 
 #[tokio::test]
+async fn a_scan_for_some_kinds_hands_over_their_rows_and_no_other_over_several_pages() {
+    let big = "x".repeat(300_000);
+    for table in both().await.1 {
+        for (n, kind) in (0..8).zip(["OneV1", "TwoV1", "ThreeV1"].into_iter().cycle()) {
+            let row = Row { kind: kind.to_owned(), ..row(&format!("KIND#{n}"), kind, &big) };
+            table.put(row, Cond::None).await.unwrap();
+        }
+        for (kinds, expected) in [(vec!["OneV1"], 3), (vec!["ThreeV1"], 2), (vec!["TwoV1", "OneV1"], 6), (vec!["NoneV1"], 0)] {
+            let mut found = Vec::new();
+            table.scan_of(&kinds, &mut |r| found.push(r.kind)).await.unwrap();
+            assert_eq!(found.len(), expected, "{kinds:?}");
+            assert!(found.iter().all(|kind| kinds.contains(&kind.as_str())), "{kinds:?}: {found:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn sixteen_tasks_that_count_by_revision_lose_nothing() {
     for table in both().await.1 {
         table.put(row("COUNT#1", "x", "0"), Cond::Absent).await.unwrap();

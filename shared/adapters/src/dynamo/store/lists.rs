@@ -340,6 +340,14 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn scan(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Failed> {
-        Ok(self.table.scan(each).await?)
+        self.scan_of(&[], each).await
+    }
+
+    /// Every row of these kinds.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn scan_of(&self, kinds: &[&str], each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Failed> {
+        Ok(self.table.scan_of(kinds, each).await?)
     }
 }
