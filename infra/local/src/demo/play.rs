@@ -21,8 +21,9 @@ use vesper_functions::app::Host as _;
 use vesper_functions::{export, intake};
 use vesper_standins::{ehr, stripe};
 
-/// What happens within so many seconds is worked off together.
-const SLOT_S: i64 = 60 * 60;
+/// What happens within so many seconds is worked off together at their end: a few times in a working day, as different families
+/// then go on at the same moment.
+const SLOT_S: i64 = 3 * 60 * 60;
 /// What is queued may take so long, in seconds.
 const DRAIN_S: u64 = 60;
 /// After the month, what still waits is given so many times ten minutes.
