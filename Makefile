@@ -80,7 +80,7 @@ invoke: $(TOOLS)/sam/.ready $(TOOLS)/ministack/.ready ## Run one function: make 
 build: ## Build target/release/vesper
 	cargo build --release --bin vesper
 
-# For size, thin LTO, one codegen unit: the template passes that on. Slow: ten minutes and more.
+# For size, the whole program at once (functions/.cargo/config.toml). Slow: ten minutes and more.
 release: $(TOOLS)/sam/.build-ready ## Build the functions as they are deployed, for arm64, into .aws-sam/build
 	rustup target add aarch64-unknown-linux-gnu
 	PATH="$(abspath $(TOOLS)/sam/bin):$$PATH" SAM_CLI_TELEMETRY=0 sam build --beta-features --region us-east-1

@@ -289,6 +289,18 @@ impl Cloud {
         (u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(), answer)
     }
 
+    /// A person signs in at the review page: the cookies of his session.
+    pub async fn sign_in(&mut self) -> Vec<String> {
+        let cookies = |answer: &Value| -> Vec<String> {
+            let all = answer["cookies"].as_array().unwrap().iter().map(|c| c.as_str().unwrap());
+            all.map(|c| c.split(';').next().unwrap().to_owned()).collect()
+        };
+        let left = self.browse("GET", "/review", &[], "").await.1;
+        let back = self.cognito.sign_in(left["headers"]["location"].as_str().unwrap(), &self.issuer);
+        let came = self.browse("GET", &back, &cookies(&left), "").await.1;
+        vec![cookies(&came)[0].clone()]
+    }
+
     /// One delivery of one event of Stripe: the status.
     pub async fn send(&mut self, event: &Value) -> u16 {
         let (body, header) = signed(event, WEBHOOK_SECRET, Timestamp::now().as_second());

@@ -68,18 +68,6 @@ fn lose(cloud: &Cloud, queues: &[&str]) {
     }
 }
 
-/// The cookie of a person who signed in.
-async fn signed_in(cloud: &mut Cloud) -> Vec<String> {
-    let cookies = |answer: &Value| -> Vec<String> {
-        let all = answer["cookies"].as_array().unwrap().iter().map(|c| c.as_str().unwrap().split(';').next().unwrap().to_owned());
-        all.collect()
-    };
-    let left = cloud.browse("GET", "/review", &[], "").await.1;
-    let back = cloud.cognito.sign_in(left["headers"]["location"].as_str().unwrap(), &cloud.issuer);
-    let came = cloud.browse("GET", &back, &cookies(&left), "").await.1;
-    vec![cookies(&came)[0].clone()]
-}
-
 /// A page that a person looks at.
 async fn page(cloud: &mut Cloud, cookie: &[String], path: &str) -> String {
     let (status, answer) = cloud.browse("GET", path, cookie, "").await;
@@ -142,7 +130,7 @@ async fn an_ordinary_day() -> Vec<Call> {
     heard(&mut cloud).await;
     put(&cloud, "events", &json!({"task": "RetryV1", "payment": failed}));
     heard(&mut cloud).await;
-    let cookie = signed_in(&mut cloud).await;
+    let cookie = cloud.sign_in().await;
     let pages = ["/review", "/review/recoveries", "/review/month", "/payouts"].map(str::to_owned);
     let about =
         [format!("/payouts/{payout}"), format!("/payments/{paid}"), format!("/payments/{guest}"), format!("/payments/{failed}")];
@@ -175,7 +163,7 @@ async fn what_fails_and_is_done_again() -> Vec<Call> {
     let _ = pay(&cloud, &customer, 1_500, "inv_1");
     cloud.all_cold();
     heard(&mut cloud).await;
-    let cookie = signed_in(&mut cloud).await;
+    let cookie = cloud.sign_in().await;
     let asked = told(&cloud).await.all_asked();
     for reason in ["dead_letter", "write_back_refused"] {
         assert!(asked.iter().any(|r| r == reason), "{reason}: {asked:?}");

@@ -5,6 +5,8 @@
 //! Run: `make bench-functions`, which builds the binaries in the profile `deployed`. The candidates take turns; prints medians, and
 //! asserts nothing about speed. What is measured are other processes, so this one needs no optimised build.
 
+mod rest;
+
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -42,6 +44,7 @@ fn main() {
         cloud.over_tls(true).await;
         starts(&cloud).await;
         payments(&mut cloud).await;
+        rest::measure(&mut cloud).await;
         warm_intake(&cloud).await;
     });
 }
@@ -55,7 +58,7 @@ fn binaries() -> PathBuf {
 
 /// From the fork to the first question for work.
 async fn starts(cloud: &Cloud) {
-    let names = ["empty", "intake", "reconcile", "write-back", "push-books"];
+    let names = ["empty", "intake", "reconcile", "write-back", "push-books", "import", "payouts", "review", "due"];
     let mut cpu_us: BTreeMap<&str, Vec<u128>> = BTreeMap::new();
     for _ in 0..STARTS {
         for name in names {
