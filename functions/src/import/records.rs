@@ -16,6 +16,7 @@ use vesper_adapters::dynamo::model::{
     StoredClient, StoredCustomer, StoredEhrPayment, StoredEmail, StoredInvoice, StoredReversal,
 };
 use vesper_adapters::dynamo::store::{RowRef, Store};
+use vesper_adapters::ehr::Change;
 use vesper_adapters::personal::Personal;
 use vesper_core::effect::Effect;
 use vesper_core::ids::{ClientId, CustomerId, EmailHash, InvoiceId, PaymentId};
@@ -65,6 +66,26 @@ impl Taken {
     fn known(arrived: Arrived) -> Taken {
         Taken { arrived, after: After::default() }
     }
+}
+
+/// Reads what these records begin with together, and not one by one.
+pub(super) async fn read_ahead(store: &Store, records: &[&Change]) -> Result<(), Unfinished> {
+    let (mut invoices, mut payments, mut clients) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for change in records {
+        match change {
+            Change::Client { client, .. } => clients.extend(client.guarantor.iter().chain([&client.id]).cloned()),
+            Change::Invoice(invoice) => {
+                invoices.insert(&invoice.id);
+                clients.insert(invoice.client.clone());
+            }
+            Change::Payment(payment) => {
+                invoices.insert(&payment.invoice);
+                payments.insert(&payment.id);
+            }
+            Change::UnknownKind { .. } | Change::Unreadable { .. } => {}
+        }
+    }
+    Ok(store.read_ahead(&invoices, &payments, clients).await?)
 }
 
 /// A client's record.

@@ -235,6 +235,40 @@ impl Store {
         self.get(keys::ehr_payment_place(id)).await
     }
 
+    /// Reads ahead, in two calls, what records about these invoices, EHR payments and clients begin with: where they stand, then the
+    /// versions of the clients there. For a store that gathers: its steps find it, and a version that is old by then refuses them.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn read_ahead(
+        &self,
+        invoices: &BTreeSet<&InvoiceId>,
+        payments: &BTreeSet<&EhrPaymentId>,
+        mut clients: BTreeSet<ClientId>,
+    ) -> Result<(), Failed> {
+        let homes = invoices.iter().map(keys::invoice_home);
+        let places = payments.iter().map(keys::ehr_payment_place);
+        let wanted: Vec<Key> = homes.chain(places).chain(clients.iter().map(keys::client)).collect();
+        let mut homeless: BTreeSet<InvoiceId> = invoices.iter().map(|i| (*i).clone()).collect();
+        for row in &self.table.get_many(&wanted).await? {
+            match row.kind.as_str() {
+                InvoiceHome::KIND => {
+                    let home = item_of::<InvoiceHome>(row)?.item;
+                    homeless.remove(&home.invoice);
+                    clients.insert(home.client);
+                }
+                EhrPaymentPlace::KIND => {
+                    let place = item_of::<EhrPaymentPlace>(row)?.item;
+                    clients.insert(place.client.unwrap_or_else(|| unknown_owner(&place.invoice)));
+                }
+                _ => {}
+            }
+        }
+        clients.extend(homeless.iter().map(unknown_owner));
+        self.table.get_many(&clients.iter().map(keys::version).collect::<Vec<_>>()).await?;
+        Ok(())
+    }
+
     /// The clients that the customer, the metadata and the EHR's own payments lead to.
     async fn roots_by_ids(
         &self,
