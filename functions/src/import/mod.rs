@@ -167,9 +167,9 @@ async fn take_records(app: &App, records: &[(u64, &Change)]) -> Result<Arrived, 
 async fn take_together(app: &App, records: &[(u64, &Change)]) -> Result<(usize, Arrived), Unfinished> {
     let store = app.store.gathering();
     let (mut taken, mut arrived, mut after) = (0_usize, Arrived::default(), After::default());
-    let records: Vec<&Change> = records.iter().take(RECORDS_MAX).map(|(_, change)| *change).collect();
-    records::read_ahead(&store, &records).await?;
-    for change in records {
+    let batch: Vec<&Change> = records.iter().take(RECORDS_MAX).map(|(_, change)| *change).collect();
+    records::read_ahead(&store, &batch).await?;
+    for change in batch {
         let record = match change {
             Change::Client { client, personal } => records::client(app, &store, client, personal).await?,
             Change::Invoice(invoice) => records::invoice(app, &store, invoice).await?,

@@ -326,6 +326,8 @@ async fn a_long_page_is_several_transactions_of_bounded_size() {
     let numbered: Vec<(u64, &Change)> = (1..).zip(&page).collect();
     take_records(&p.bench.app, &numbered).await.unwrap();
     assert_eq!(faults.calls(&Target::Operation("TransactWriteItems")), 5, "three items each and the version");
+    let reads = ["GetItem", "BatchGetItem"].map(|operation| faults.calls(&Target::Operation(operation)));
+    assert_eq!(reads, [0, 10], "each begins with two reads for all of its records");
     assert_eq!(p.bench.app.store.load_clients([cl("c_1")]).await.unwrap().world.invoices().count(), 60);
 }
 
