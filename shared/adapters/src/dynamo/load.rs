@@ -265,8 +265,7 @@ impl Store {
             }
         }
         clients.extend(homeless.iter().map(unknown_owner));
-        self.table.get_many(&clients.iter().map(keys::version).collect::<Vec<_>>()).await?;
-        Ok(())
+        self.versions_of(clients).await.map(drop)
     }
 
     /// The clients that the customer, the metadata and the EHR's own payments lead to.
