@@ -158,7 +158,10 @@ async fn close(app: &App, mut read: Read<StoredPayment>) -> Result<(), Unfinishe
     changes.unit.update(&read);
     changes.audit("closed", payment.id().as_str(), "at the switch from shadow to live");
     changes.commit().await?;
-    Ok(app.store.stop_waiting(payment.id(), &payment.decision.watch).await?)
+    if payment.state == PaymentState::Parked {
+        app.store.stop_waiting(payment.id(), &payment.decision.watch).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

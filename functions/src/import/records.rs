@@ -51,14 +51,11 @@ impl Arrived {
         self.credit_of.extend(more.credit_of);
     }
 
-    /// `loaded` holds the partitions of these clients: where no money waits in them, nobody is to be looked for there. Money that
+    /// `loaded` holds the partitions of these clients: where no money waits in them, there is no credit to be looked for. Money that
     /// comes to wait after they were read refuses the record's transaction, or finds the record.
-    fn with(mut watches: BTreeSet<Watch>, loaded: &Loaded, clients: BTreeSet<ClientId>) -> Arrived {
-        if !loaded.money_left.is_empty() {
-            return Arrived { watches, credit_of: clients };
-        }
-        watches.retain(|watch| !matches!(watch, Watch::Client(client) if clients.contains(client)));
-        Arrived { watches, credit_of: BTreeSet::new() }
+    fn with(watches: BTreeSet<Watch>, loaded: &Loaded, clients: BTreeSet<ClientId>) -> Arrived {
+        let credit_of = if loaded.money_left.is_empty() { BTreeSet::new() } else { clients };
+        Arrived { watches, credit_of }
     }
 }
 
@@ -190,12 +187,13 @@ pub(super) async fn invoice(app: &App, store: &Store, new: &Invoice) -> Result<T
         return Ok(Taken::known(arrived));
     }
     let mut changes = Changes::on(app, store, app.now());
-    let unit = &mut changes.unit;
+    // With its first version all that was told of it before moves to its client; from then on the EHR's payments stand there.
+    let orphans = if lived_with.is_none() { store.orphan_payments(&new.id).await? } else { Vec::new() };
     if lived_with.as_ref() != Some(&new.client) {
-        moved_in(store, unit, &loaded, new, lived_with.as_ref()).await?;
-        for orphan in store.orphan_payments(&new.id).await? {
-            on_another_invoice(&mut changes, &loaded, &orphan.payment).await?;
-        }
+        moved_in(store, &mut changes.unit, (&loaded, &orphans), new, lived_with.as_ref()).await?;
+    }
+    for orphan in &orphans {
+        on_another_invoice(&mut changes, &loaded, &orphan.payment).await?;
     }
     let unit = &mut changes.unit;
     let rev = if lived_with.as_ref() == Some(&new.client) { store.invoice(&new.id).await?.map_or(0, |r| r.rev) } else { 0 };
@@ -206,7 +204,7 @@ pub(super) async fn invoice(app: &App, store: &Store, new: &Invoice) -> Result<T
     sessions(unit, new, old.as_ref());
     loaded.bump_all(unit);
     let mut after = loaded.world.clone();
-    for orphan in store.orphan_payments(&new.id).await? {
+    for orphan in orphans {
         after.apply_ehr_payment(orphan.payment);
     }
     after.apply_invoice(new.clone());
@@ -239,7 +237,7 @@ fn family_of(loaded: &Loaded, client: &ClientId) -> impl Iterator<Item = Watch> 
 async fn moved_in(
     store: &Store,
     unit: &mut Unit,
-    loaded: &Loaded,
+    (loaded, orphans): (&Loaded, &[StoredEhrPayment]),
     new: &Invoice,
     from: Option<&ClientId>,
 ) -> Result<(), Unfinished> {
@@ -251,11 +249,11 @@ async fn moved_in(
             unit.update(&read);
         }
     }
-    for orphan in store.orphan_payments(&new.id).await? {
-        unit.remove(vesper_adapters::dynamo::item::Stored::key(&orphan));
+    for orphan in orphans {
+        unit.remove(vesper_adapters::dynamo::item::Stored::key(orphan));
         reference(unit, &orphan.payment, Some(&new.client));
         unit.put(&place_in(&orphan.payment, &new.client));
-        unit.put(&StoredEhrPayment { client: Some(new.client.clone()), payment: orphan.payment });
+        unit.put(&StoredEhrPayment { client: Some(new.client.clone()), payment: orphan.payment.clone() });
     }
     let Some(from) = from else { return Ok(()) };
     if let Some(file) = loaded.world.invoice(&new.id) {

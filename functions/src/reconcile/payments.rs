@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use vesper_adapters::dynamo::item::Read;
 use vesper_adapters::dynamo::load::{Beginning, Loaded};
-use vesper_adapters::dynamo::model::{OwnLink, StoredEvent, StoredPayment, Wanted};
-use vesper_adapters::dynamo::store::RowRef;
+use vesper_adapters::dynamo::model::{OwnLink, StoredEvent, StoredPayment};
+use vesper_adapters::dynamo::store::{RowRef, park};
 use vesper_core::effect::Effect;
 use vesper_core::event::{Event, Success};
 use vesper_core::ids::{EventId, PaymentId};
@@ -146,10 +146,7 @@ async fn commit_decision(mut changes: Changes<'_>, read: Read<StoredPayment>, lo
     debug_assert!(payment.check().is_ok(), "invariant 1 before the write");
     let decision = &payment.decision;
     if payment.state == PaymentState::Parked {
-        for watch in &decision.watch {
-            let (payment, first) = (payment.id().clone(), payment.first_delivered_at);
-            changes.unit.put(&Wanted { watch: watch.clone(), payment, first_delivered_at: first });
-        }
+        park(&mut changes.unit, payment.id(), payment.first_delivered_at, &decision.watch);
     }
     if let Some(question) = decision.question.clone() {
         changes.ask(Ask::about_payment(payment.id(), question, "decision")).await?;
@@ -289,7 +286,8 @@ pub async fn complete(app: &App, charge: &Success, event: Option<&EventId>) -> R
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
             Err(e) => return Err(e),
             Ok(()) => {
-                if names_charge {
+                // What is decided already is not looked at again; who parks it after this knows the charge.
+                if names_charge && read.item.payment.state == PaymentState::Parked {
                     look(app, &charge.payment).await?;
                 }
                 return Ok(Completed { is_known: true, row });

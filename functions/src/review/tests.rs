@@ -7,12 +7,12 @@ use crate::changes::{Ask, Changes};
 use crate::pause::{self, Pause};
 use crate::task::Task;
 use crate::testing::{Bench, SETTINGS, Script};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use vesper_adapters::dynamo::embedded::Engine;
 use vesper_adapters::dynamo::item::{Read, Unit};
 use vesper_adapters::dynamo::model::*;
-use vesper_adapters::dynamo::store::{PaymentFile, RowRef};
+use vesper_adapters::dynamo::store::{PaymentFile, RowRef, park};
 use vesper_adapters::http::TransportError;
 use vesper_adapters::personal::{Personal, Secret};
 use vesper_core::effect::{EffectState, Failure};
@@ -162,9 +162,8 @@ impl Practice {
         if let Some(question) = decision.question.clone() {
             changes.ask(Ask::about_payment(&pi(), question, "")).await.unwrap();
         }
-        for watch in &decision.watch {
-            let first_delivered_at = app.now();
-            changes.unit.insert(&Wanted { watch: watch.clone(), payment: pi(), first_delivered_at });
+        if decision.stands == Stands::Parked {
+            park(&mut changes.unit, &pi(), app.now(), &decision.watch);
         }
         let look_at = (decision.stands == Stands::Parked).then(|| app.now());
         changes.unit.insert(&StoredPayment { payment, look_at });
@@ -445,7 +444,7 @@ async fn a_refund_is_split_as_a_person_says_and_what_it_re_opens_waits_for_its_o
     let waits = PaymentId::parse("pi_2").unwrap();
     let mut unit = Unit::new();
     let watch = Watch::Client(ClientId::parse("c_1").unwrap());
-    unit.insert(&Wanted { watch, payment: waits.clone(), first_delivered_at: p.bench.app.now() });
+    park(&mut unit, &waits, p.bench.app.now(), &BTreeSet::from([watch]));
     p.bench.app.store.commit(unit).await.unwrap();
     let refunded = p.the_review().await;
     assert_eq!(refunded.item.review.question.reason, Reason::Refunded);
@@ -658,11 +657,11 @@ async fn a_parked_payment_that_a_person_places_waits_no_more() {
     p.pay(2500, None).await;
     let app = &p.bench.app;
     assert_eq!(p.stands().await.0, PaymentState::Parked);
-    let watch = Watch::Client(ClientId::parse("c_1").unwrap());
-    assert_eq!(app.store.parked_for([&watch]).await.unwrap(), [pi()]);
+    let watch = BTreeSet::from([Watch::Client(ClientId::parse("c_1").unwrap())]);
+    assert_eq!(app.store.parked_for(&watch).await.unwrap(), [pi()]);
     assert_eq!(move_allocations(app, "local", &pi(), p.rev().await, "other").await.unwrap(), Answered::Done);
     assert_eq!(p.stands().await, (PaymentState::Decided, vec![("other".to_owned(), 2500)], 0, 0));
-    assert_eq!(app.store.parked_for([&watch]).await.unwrap(), []);
+    assert_eq!(app.store.parked_for(&watch).await.unwrap(), []);
     assert_eq!(p.file().await.payment.unwrap().item.look_at, None);
 }
 

@@ -30,7 +30,7 @@ use vesper_functions::review::answers::{self, Answered, Chosen};
 use vesper_functions::task::Task;
 use vesper_functions::{dead_letters, export, intake, push_books, work};
 use vesper_local::stack::Stack;
-use vesper_local::stack::build::{Parts, build_on};
+use vesper_local::stack::build::{Messages, Parts, build_on};
 use vesper_local::stack::host::LocalHost;
 use vesper_local::stack::queues::RECEIVES_MAX;
 use vesper_standins::stripe::{DEFAULT_KEY, NewPayment, signed};
@@ -573,5 +573,5 @@ async fn open(
     let attempts = if options.by_hand { 1 } else { vesper_adapters::dynamo::client::ATTEMPTS };
     let table = |name: &str| Table::new(faults.client(attempts), name.to_owned());
     let (engine, key, transport) = (engine.clone(), DataKey::new([7; 32]), Arc::clone(wire) as _);
-    build_on(&table, Parts { engine, key, settings, secrets, transport, host }).await.unwrap()
+    build_on(&table, Messages::Stored, Parts { engine, key, settings, secrets, transport, host }).await.unwrap()
 }

@@ -81,7 +81,7 @@ async fn wake(
     if let Some((payment, watched)) = waits_no_more {
         app.store.stop_waiting(&payment, &watched).await?;
     }
-    let watches: Vec<Watch> = freed.into_iter().map(Watch::Client).collect();
+    let watches: BTreeSet<Watch> = freed.into_iter().map(Watch::Client).collect();
     for payment in app.store.parked_for(&watches).await? {
         app.queues.send(Task::LookV1 { payment }, 0).await?;
     }

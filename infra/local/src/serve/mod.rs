@@ -6,7 +6,7 @@ pub mod http;
 
 use crate::secrets::SecretsFile;
 use crate::stack::Stack;
-use crate::stack::build::{Parts, build, remember_clock, remembered_clock, store_on};
+use crate::stack::build::{Parts, build, remembered_clock, store_on};
 use crate::stack::host::LocalHost;
 use crate::{Failure, cli};
 use data_dir::DataDir;
@@ -126,7 +126,7 @@ async fn serve(args: &cli::Serve, settings: Settings, secrets: Secrets) -> Resul
         build(Parts { engine, key, settings, secrets, transport, host }).await.map_err(|e| failed("open the store", &e))?;
     if args.test_clock.is_some() {
         // It stands still from its first moment on: a restart goes on from here.
-        remember_clock(&stack.app, stack.host.now(), &stack.clock_rev).await.map_err(|e| failed("store the clock", &e))?;
+        stack.keep_clock().await.map_err(|e| failed("store the clock", &e))?;
     }
     stack.start().await.map_err(|e| failed("start", &e))?;
     let asked = tokio::spawn(take_what_is_asked(Arc::clone(&stack)));

@@ -72,17 +72,32 @@ pub fn queue_table_on(engine: &Engine) -> Table {
 /// When the file cannot be read or written.
 pub async fn build(parts: Parts) -> Result<Arc<Stack>, BuildError> {
     let engine = parts.engine.clone();
-    build_on(&|name| Table::new(client_on(engine.http_client()), name.to_owned()), parts).await
+    // What is in memory nobody comes back to.
+    let messages = if engine.is_in_memory() { Messages::Forgotten } else { Messages::Stored };
+    build_on(&|name| Table::new(client_on(engine.http_client()), name.to_owned()), messages, parts).await
+}
+
+/// What becomes of the messages in the queues when the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Messages {
+    /// Those of events stand in a table, and the next process works them off.
+    Stored,
+    /// They end with it.
+    Forgotten,
 }
 
 /// The same on tables that the caller reaches in his own way: a test puts a faulty connector in between.
 ///
 /// # Errors
 /// When the file cannot be read or written.
-pub async fn build_on(table: &(dyn Fn(&str) -> Table + Sync), parts: Parts) -> Result<Arc<Stack>, BuildError> {
+pub async fn build_on(
+    table: &(dyn Fn(&str) -> Table + Sync),
+    messages: Messages,
+    parts: Parts,
+) -> Result<Arc<Stack>, BuildError> {
     let store = Store::new(table(TABLE), parts.key.clone());
     store.table().create_if_absent().await?;
-    let queue_table = table(QUEUES);
+    let queue_table = (messages == Messages::Stored).then(|| table(QUEUES));
     let host: Arc<dyn Host> = Arc::clone(&parts.host) as Arc<dyn Host>;
     let queues = LocalQueues::open(queue_table, Arc::clone(&host)).await?;
     let app = assemble(AppParts {
@@ -107,7 +122,7 @@ const CLOCK: &str = "test_clock";
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn remember_clock(app: &App, at: Timestamp, rev: &AtomicU64) -> Result<(), Unfinished> {
+pub(super) async fn remember_clock(app: &App, at: Timestamp, rev: &AtomicU64) -> Result<(), Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         match app.store.set_meta(CLOCK, &at, rev.load(Ordering::SeqCst)).await {
             Err(e) if e.is_conflict() => {

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use queues::{LocalQueues, Message, RECEIVES_MAX};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use vesper_adapters::dynamo::model::StoredEvent;
 use vesper_adapters::dynamo::store::{RowRef, WriteBack};
@@ -47,8 +47,8 @@ pub struct Stack {
     /// While the clock is being moved: effects that failed, and when. Each is tried at most every 15 minutes of its time.
     failed: Mutex<Option<BTreeMap<RowRef, Timestamp>>>,
     moving: tokio::sync::Mutex<()>,
-    /// The revision of the stored test clock, as far as known.
-    pub(crate) clock_rev: AtomicU64,
+    /// The revision of the stored test clock, as far as known; none while nobody is to go on from where it stands.
+    clock_rev: OnceLock<AtomicU64>,
     stopping: AtomicBool,
 }
 
@@ -72,7 +72,7 @@ impl Stack {
         let poll_s = i64::from(app.settings.ehr.poll_s);
         let next_poll = Mutex::new(host.now());
         let (failed, moving, stopping) = (Mutex::new(None), tokio::sync::Mutex::new(()), AtomicBool::new(false));
-        let clock_rev = AtomicU64::new(0);
+        let clock_rev = OnceLock::new();
         Arc::new(Stack { app, queues, host, poll_s, next_poll, failed, moving, clock_rev, stopping })
     }
 
@@ -255,13 +255,23 @@ impl Stack {
         outcome
     }
 
+    /// Stores where a test clock stands, now and wherever it is moved to: a restart goes on from there.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn keep_clock(&self) -> Result<(), Unfinished> {
+        build::remember_clock(&self.app, self.host.now(), self.clock_rev.get_or_init(AtomicU64::default)).await
+    }
+
     async fn step_to(&self, target: Timestamp) -> Result<(), Unfinished> {
         self.drain(STEP_WAIT_S).await;
         loop {
             let now = self.host.now();
             let next = self.next_moment(now).await?.min(target);
             // Stored first: whatever is written at that moment, a restart does not go back behind it.
-            build::remember_clock(&self.app, next, &self.clock_rev).await?;
+            if let Some(rev) = self.clock_rev.get() {
+                build::remember_clock(&self.app, next, rev).await?;
+            }
             self.host.move_to(next);
             // What has become visible is taken, also when the beat below is cut short.
             self.queues.poke();

@@ -67,7 +67,7 @@ struct State {
 pub struct LocalQueues(Arc<Inner>);
 
 struct Inner {
-    table: Table,
+    table: Option<Table>,
     host: Arc<dyn Host>,
     state: Mutex<State>,
     count: AtomicU64,
@@ -75,13 +75,16 @@ struct Inner {
 }
 
 impl LocalQueues {
-    /// The queues on a table, with what an earlier process left in it.
+    /// The queues on a table, with what an earlier process left in it; without one the messages end with the process.
     ///
     /// # Errors
     /// When the file cannot be read, or a message in it.
-    pub async fn open(table: Table, host: Arc<dyn Host>) -> Result<LocalQueues, QueueError> {
-        table.create_if_absent().await?;
-        let left = table.query(PARTITION, "").await?;
+    pub async fn open(table: Option<Table>, host: Arc<dyn Host>) -> Result<LocalQueues, QueueError> {
+        let mut left = Vec::new();
+        if let Some(table) = &table {
+            table.create_if_absent().await?;
+            left = table.query(PARTITION, "").await?;
+        }
         let mut state = State::default();
         let mut highest = 0;
         for row in left {
@@ -124,7 +127,10 @@ impl LocalQueues {
     /// # Errors
     /// When the file does not take it: the message would come again after a restart, and find its work done.
     pub async fn done(&self, message: &Message) -> Result<(), QueueError> {
-        let gone = if message.durable { self.0.table.delete(PARTITION, &message.id, Cond::None).await } else { Ok(()) };
+        let gone = match &self.0.table {
+            Some(table) if message.durable => table.delete(PARTITION, &message.id, Cond::None).await,
+            _ => Ok(()),
+        };
         self.stopped(message.task.queue());
         Ok(gone?)
     }
@@ -197,16 +203,16 @@ impl Queues for LocalQueues {
         Box::pin(async move {
             let order = self.0.count.fetch_add(1, Ordering::SeqCst);
             let id = format!("{order:020}");
-            let durable = matches!(task, Task::EventV1 { .. });
-            if durable {
+            let table = self.0.table.as_ref().filter(|_| matches!(task, Task::EventV1 { .. }));
+            if let Some(table) = table {
                 let queue = task.queue().as_str();
                 let body = serde_json::to_string(&task).map_err(|e| NotQueued { queue, problem: e.to_string() })?;
                 let (pk, kind) = (PARTITION.to_owned(), KIND.to_owned());
                 let row = Row { pk, sk: id.clone(), kind, body, rev: 0, sealed: None, due: None, list: None, expires_at_s: None };
-                self.0.table.put(row, Cond::Absent).await.map_err(|e| NotQueued { queue, problem: e.to_string() })?;
+                table.put(row, Cond::Absent).await.map_err(|e| NotQueued { queue, problem: e.to_string() })?;
             }
             let at = after(self.0.host.now(), i64::from(delay_s));
-            self.state().waiting.insert((at, order), Message { id, task, receives: 0, contended: 0, durable });
+            self.state().waiting.insert((at, order), Message { id, task, receives: 0, contended: 0, durable: table.is_some() });
             self.0.changed.notify_waiters();
             Ok(())
         })

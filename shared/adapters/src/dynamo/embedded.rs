@@ -101,6 +101,12 @@ impl Engine {
         Ok(Self { db: Database::memory().map_err(database)?, read_only: false, in_memory: true, calls: Arc::default() })
     }
 
+    /// Whether all of it ends with this process.
+    #[must_use]
+    pub const fn is_in_memory(&self) -> bool {
+        self.in_memory
+    }
+
     /// How many calls were answered so far: what a use case costs.
     #[must_use]
     pub fn calls(&self) -> u64 {

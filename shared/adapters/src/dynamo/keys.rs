@@ -2,7 +2,6 @@
 
 use super::item::Key;
 use std::fmt::Display;
-use vesper_core::matching::Watch;
 
 fn key(pk: String, sk: impl Into<String>) -> Key {
     (pk, sk.into())
@@ -197,20 +196,12 @@ pub(crate) fn payout_rows(look: u32) -> String {
     format!("ROW#{look:04}#")
 }
 
-/// Where a parked payment's wish to be looked at again stands.
-pub(crate) fn wanted_pk(watch: &Watch) -> String {
-    match watch {
-        Watch::Client(id) => client_pk(id),
-        Watch::Invoice(id) => format!("WANTED#INVOICE#{id}"),
-        Watch::Session(id) => format!("WANTED#SESSION#{id}"),
-        Watch::Customer(id) => format!("WANTED#CUSTOMER#{id}"),
-        Watch::Email(hash) => format!("WANTED#EMAIL#{hash}"),
-        Watch::EhrReference(reference) => format!("WANTED#EREF#{reference}"),
-    }
+pub(crate) const PARKED_PK: &str = "PARKED";
+
+pub(crate) fn parked(payment: &impl Display) -> Key {
+    key(PARKED_PK.to_owned(), format!("{payment}"))
 }
 
-pub(crate) const PARKED_SK: &str = "PARKED#";
-
-pub(crate) fn wanted(watch: &Watch, payment: &impl Display) -> Key {
-    key(wanted_pk(watch), format!("{PARKED_SK}{payment}"))
+pub(crate) fn parked_with(client: &impl Display, payment: &impl Display) -> Key {
+    key(client_pk(client), format!("PARKED#{payment}"))
 }

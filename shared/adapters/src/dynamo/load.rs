@@ -5,9 +5,9 @@
 use super::item::{Key, Read, Stored, Unit, item_of};
 use super::keys;
 use super::model::{
-    Dependent, EhrPaymentPlace, EhrReference, EhrReferenced, InvoiceHome, Meta, MoneyLeft, OwnLink, SessionInvoice,
+    Dependent, EhrPaymentPlace, EhrReference, EhrReferenced, InvoiceHome, Meta, MoneyLeft, OwnLink, ParkedWith, SessionInvoice,
     StoredAllocation, StoredClient, StoredCustomer, StoredEhrPayment, StoredEmail, StoredEvent, StoredInvoice, StoredPayment,
-    Version, Wanted,
+    Version,
 };
 use super::row::Row;
 use super::store::{CUSTOMERS_LISTED, Failed, Store};
@@ -101,8 +101,8 @@ impl Loaded {
             MoneyLeft::KIND => {
                 self.money_left.insert(item_of::<MoneyLeft>(row)?.item.payment);
             }
-            Wanted::KIND => {
-                self.money_left.insert(item_of::<Wanted>(row)?.item.payment);
+            ParkedWith::KIND => {
+                self.money_left.insert(item_of::<ParkedWith>(row)?.item.payment);
             }
             OwnLink::KIND => {
                 let link = item_of::<OwnLink>(row)?.item;

@@ -531,17 +531,27 @@ pub struct StoredSeal {
 }
 stored!(StoredSeal, "SealV1", |s| keys::seal(s.n));
 
-/// A parked payment's wish to be looked at again when `watch` arrives or changes.
+/// A parked payment, beside all others, and what it waits for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Wanted {
-    /// What it waits for.
-    pub watch: Watch,
+pub struct Parked {
     /// The payment.
     pub payment: PaymentId,
     /// Its place in the order of first delivery.
     pub first_delivered_at: Timestamp,
+    /// It is looked at again when any of these arrives or changes.
+    pub watch: BTreeSet<Watch>,
 }
-stored!(Wanted, "WantedV1", |w| keys::wanted(&w.watch, &w.payment));
+stored!(Parked, "ParkedV1", |p| keys::parked(&p.payment));
+
+/// A parked payment that waits for any record of this client, in his partition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ParkedWith {
+    /// The client.
+    pub client: ClientId,
+    /// The payment.
+    pub payment: PaymentId,
+}
+stored!(ParkedWith, "ParkedWithV1", |p| keys::parked_with(&p.client, &p.payment));
 
 /// The retry ladder of a failed PaymentIntent.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use crate::dynamo::keys;
 use crate::dynamo::model::{
     AUDIT_OPEN, BOOKS_OPEN, DeadLetter, FAILURES, Meta, PAYOUTS, REVIEWS_OPEN, StoredAudit, StoredChore, StoredFailure,
     StoredInvoice, StoredPayment, StoredPayout, StoredPayoutRow, StoredPosting, StoredRecovery, StoredReview, StoredSeal,
-    WORKLIST, Wanted, newest_first,
+    WORKLIST, newest_first,
 };
 use crate::dynamo::row::{Cond, Row};
 use crate::dynamo::table::StoreError;
@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use std::sync::atomic::Ordering;
 use vesper_core::ids::PaymentId;
-use vesper_core::matching::Watch;
 use vesper_core::records::Invoice;
 
 impl Store {
@@ -223,34 +222,6 @@ impl Store {
         let mut invoices: Vec<Invoice> = items.into_iter().map(|r| r.item.invoice).collect();
         invoices.sort_by(|a, b| (a.issued_on, &a.id).cmp(&(b.issued_on, &b.id)));
         Ok(invoices)
-    }
-
-    /// The parked payments that wait for any of these, in the order of first delivery.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn parked_for(&self, arrived: impl IntoIterator<Item = &Watch>) -> Result<Vec<PaymentId>, Failed> {
-        let mut found: Vec<(Timestamp, PaymentId)> = Vec::new();
-        for watch in arrived {
-            for wanted in self.query::<Wanted>(&keys::wanted_pk(watch), keys::PARKED_SK).await? {
-                found.push((wanted.item.first_delivered_at, wanted.item.payment));
-            }
-        }
-        found.sort();
-        found.dedup();
-        Ok(found.into_iter().map(|(_, payment)| payment).collect())
-    }
-
-    /// The wishes of a payment that is no longer parked go.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn stop_waiting(&self, payment: &PaymentId, watched: impl IntoIterator<Item = &Watch>) -> Result<(), Failed> {
-        for watch in watched {
-            let (pk, sk) = keys::wanted(watch, payment);
-            self.table.delete(&pk, &sk, Cond::None).await?;
-        }
-        Ok(())
     }
 
     /// Audit records that no seal covers yet, and when there are any, these small facts as they stand in the table.

@@ -3,6 +3,9 @@
 mod facts;
 mod items;
 mod lists;
+mod parked;
+
+pub use parked::park;
 
 use crate::dynamo::gather::Gather;
 use crate::dynamo::item::{BadItem, Key, Read, Stored, Unit, item_of, row_of};
