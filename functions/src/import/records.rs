@@ -198,8 +198,8 @@ pub(super) async fn invoice(app: &App, store: &Store, new: &Invoice) -> Result<T
     let unit = &mut changes.unit;
     let rev = if lived_with.as_ref() == Some(&new.client) { store.invoice(&new.id).await?.map_or(0, |r| r.rev) } else { 0 };
     unit.put_sealed(&StoredInvoice { invoice: new.clone() }, rev, None);
-    if let Some(number) = new.number.clone().filter(|n| !n.trim().is_empty()) {
-        unit.put(&InvoiceNumber { number: number.trim().to_owned(), invoice: new.id.clone() });
+    if let Some(number) = printed_number(new).filter(|n| old.as_ref().and_then(printed_number) != Some(*n)) {
+        unit.put(&InvoiceNumber { number: number.to_owned(), invoice: new.id.clone() });
     }
     sessions(unit, new, old.as_ref());
     loaded.bump_all(unit);
@@ -312,6 +312,11 @@ pub(super) fn place_of(row: &StoredAllocation) -> (String, u32) {
     (row.allocation.payment.to_string(), row.n)
 }
 
+fn printed_number(invoice: &Invoice) -> Option<&str> {
+    invoice.number.as_deref().map(str::trim).filter(|n| !n.is_empty())
+}
+
+/// The pointers from its sessions to the invoice, as far as they change.
 fn sessions(unit: &mut Unit, new: &Invoice, old: Option<&Invoice>) {
     let row = |i: &Invoice, s: &vesper_core::records::Session| SessionInvoice {
         session: s.id.clone(),
@@ -322,9 +327,13 @@ fn sessions(unit: &mut Unit, new: &Invoice, old: Option<&Invoice>) {
     for gone in old.iter().flat_map(|o| &o.sessions).filter(|s| !still.contains(s.id.as_str())) {
         unit.remove(vesper_adapters::dynamo::item::Stored::key(&row(new, gone)));
     }
-    let mut put = BTreeSet::new();
-    for session in new.sessions.iter().filter(|s| put.insert(s.id.as_str().to_owned())) {
-        unit.put(&row(new, session));
+    // One that changed hands has them all written anew: they name the client.
+    let same_hands = old.filter(|o| o.client == new.client);
+    let mut there: BTreeSet<&str> = same_hands.iter().flat_map(|o| &o.sessions).map(|s| s.id.as_str()).collect();
+    for session in &new.sessions {
+        if there.insert(session.id.as_str()) {
+            unit.put(&row(new, session));
+        }
     }
 }
 
