@@ -140,6 +140,7 @@ pub(super) async fn judged(app: &App, read: Read<StoredPayout>, payout: &Payout)
 
 async fn manual(change: &mut Change<'_>, payout: &Payout, why: &str) -> Result<(), Unfinished> {
     change.read.item.state = PayoutState::Manual;
+    change.read.item.problem = Some(why.to_owned());
     change.ask(Reason::PayoutManual, vec![], "", why.to_owned()).await?;
     if payout.status.came_back() {
         let evidence = "it came back: what was posted for it by hand is to be reversed by hand".to_owned();
@@ -201,18 +202,25 @@ async fn post(change: &mut Change<'_>, payout: &Payout, state: PayoutState) -> R
 /// # Errors
 /// Like [`judged`].
 pub(super) async fn came_back(app: &App, read: Read<StoredPayout>, payout: &Payout) -> Result<(), Unfinished> {
-    let mut change = Change::new(app, read);
-    let shadow = change.read.item.shadow;
+    let shadow = read.item.shadow;
     if shadow && !app.is_shadow() {
         // Nothing of it was posted by Vesper, so there is nothing that it could reverse.
-        manual(&mut change, payout, "it left in shadow mode").await?;
-        return change.store().await;
+        return nobodys(app, read, payout).await;
     }
+    let mut change = Change::new(app, read);
     change.read.item.state = PayoutState::Failed;
     let back = transfer_back(payout, app.local_date(app.now()));
     if let Some(back) = back.filter(|_| change.read.item.transferred) {
         change.changes.post(back, shadow);
     }
+    change.store().await
+}
+
+/// One that left before the books were Vesper's to write, and came back.
+async fn nobodys(app: &App, read: Read<StoredPayout>, payout: &Payout) -> Result<(), Unfinished> {
+    let why = if read.item.shadow { "it left in shadow mode" } else { "it left before the start with Vesper" };
+    let mut change = Change::new(app, read);
+    manual(&mut change, payout, why).await?;
     change.store().await
 }
 
@@ -230,11 +238,10 @@ pub(super) async fn keep(app: &App, read: Read<StoredPayout>) -> Result<(), Unfi
 /// # Errors
 /// Like [`judged`].
 pub(super) async fn before_go_live(app: &App, read: Read<StoredPayout>, payout: &Payout) -> Result<(), Unfinished> {
-    let mut change = Change::new(app, read);
     if payout.status.came_back() {
-        manual(&mut change, payout, "it left before the start with Vesper").await?;
-        return change.store().await;
+        return nobodys(app, read, payout).await;
     }
+    let mut change = Change::new(app, read);
     let key = change.read.item.key();
     change.changes.unit.remove(key);
     change.changes.commit().await

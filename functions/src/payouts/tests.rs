@@ -3,7 +3,7 @@
 use crate::export::export;
 use crate::reconcile;
 use crate::review::answers::{Answered, Chosen, answer};
-use crate::review::page::{PageRequest, handle};
+use crate::review::page::{PageRequest, PageResponse, handle};
 use crate::review::session::Sessions;
 use crate::task::Task;
 use crate::testing::{Bench, SETTINGS, app};
@@ -118,6 +118,24 @@ impl Practice {
 
     async fn told(&self) -> Value {
         export(&self.bench.app.store, false).await.unwrap()
+    }
+
+    /// A page of the review, for somebody who signed in.
+    async fn page(&self, path: &str, query: &str) -> PageResponse {
+        let sessions = Sessions::new(Secret::new("token"), [1; 32]);
+        let get = async |path: &str, query: &str, cookie: &str| {
+            let headers = vec![("host".to_owned(), "127.0.0.1".to_owned()), ("cookie".to_owned(), cookie.to_owned())];
+            let (method, path, query) = ("GET".to_owned(), path.to_owned(), query.to_owned());
+            handle(&self.bench.app, &sessions, PageRequest { method, path, query, headers, body: vec![] }).await
+        };
+        assert_eq!(get(path, query, "").await.status, 401);
+        let signed_in = get("/review", "token=token", "").await;
+        let cookie = signed_in.headers.iter().find(|(n, _)| *n == "set-cookie").unwrap().1.split(';').next().unwrap().to_owned();
+        get(path, query, &cookie).await
+    }
+
+    async fn says(&self, payout: &str, what: &str) -> bool {
+        self.page(&format!("/payouts/{payout}"), "").await.body.contains(what)
     }
 
     /// (state, transactions, unmatched) of a payout.
@@ -304,6 +322,7 @@ async fn a_manual_payout_is_a_persons_also_when_it_comes_back() {
     let po = p.stripe.payout(&NewPayout { manual: true, ..NewPayout::default() });
     p.deliver().await;
     assert_eq!((p.stands(&po).await.0.as_str(), p.open(&po).await), ("manual", vec!["payout_manual".to_owned()]));
+    assert!(p.says(&po, "It was made by hand: Stripe does not say what is in it.").await);
     p.answer(&po, Chosen::ResolvedElsewhere).await;
     p.stripe.fail_payout(&po);
     p.deliver().await;
@@ -405,6 +424,7 @@ async fn a_payout_of_shadow_time_that_comes_back_after_the_switch_is_a_persons_t
         p.deliver().await;
         assert_eq!(p.stands(&po).await.0, "manual");
         assert_eq!(p.open(&po).await, ["payout_manual", "payout_manual"], "what left, and that it came back");
+        assert!(p.says(&po, "It left in shadow mode.").await);
         p.stripe.emit("payout.failed", &po, None);
     }
     assert_eq!(p.told().await["postings"].as_array().unwrap().len(), posted, "nothing is posted as if in shadow mode");
@@ -453,26 +473,17 @@ async fn the_pages_lead_from_the_payout_to_its_payments_and_say_what_is_missing(
     }
     let po = p.stripe.payout(&NewPayout { drift_minor: 3, ..NewPayout::default() });
     p.deliver().await;
-    let sessions = Sessions::new(Secret::new("token"), [1; 32]);
-    let get = async |path: &str, query: &str, cookie: &str| {
-        let headers = vec![("host".to_owned(), "127.0.0.1".to_owned()), ("cookie".to_owned(), cookie.to_owned())];
-        let (method, path, query) = ("GET".to_owned(), path.to_owned(), query.to_owned());
-        handle(&p.bench.app, &sessions, PageRequest { method, path, query, headers, body: vec![] }).await
-    };
-    assert_eq!(get("/payouts", "", "").await.status, 401);
-    let signed_in = get("/review", "token=token", "").await;
-    let cookie = signed_in.headers.iter().find(|(n, _)| *n == "set-cookie").unwrap().1.split(';').next().unwrap().to_owned();
-    let list = get("/payouts", "", &cookie).await;
+    let list = p.page("/payouts", "").await;
     assert_eq!(list.status, 200);
     assert!(list.body.contains(&format!("/payouts/{po}")) && list.body.contains("does not add up"), "{}", list.body);
-    let page = get(&format!("/payouts/{po}"), "", &cookie).await;
+    let page = p.page(&format!("/payouts/{po}"), "").await;
     assert!(page.body.contains("0.03 too much") || page.body.contains("-0.03 too much"), "{}", page.body);
     assert!(page.body.contains(&format!("/payouts/{po}?from=101")) && page.body.contains("Payout does not add up"));
-    let rest = get(&format!("/payouts/{po}"), "from=101", &cookie).await;
+    let rest = p.page(&format!("/payouts/{po}"), "from=101").await;
     assert!(rest.body.contains(&format!("/payments/{first}")) && rest.body.contains("unapplied 50.00 USD"), "{}", rest.body);
-    assert_eq!(get("/payouts/po_nobody", "", &cookie).await.status, 404);
+    assert_eq!(p.page("/payouts/po_nobody", "").await.status, 404);
     let review = p.bench.app.store.reviews_about(&po).await.unwrap().remove(0).item.review.id;
-    assert!(get(&format!("/review/{review}"), "", &cookie).await.body.contains(&format!("/payouts/{po}")));
+    assert!(p.page(&format!("/review/{review}"), "").await.body.contains(&format!("/payouts/{po}")));
 }
 
 #[tokio::test]
@@ -499,5 +510,6 @@ async fn money_in_another_currency_than_the_books_is_posted_nowhere_and_a_person
     let po = p.stripe.payout(&NewPayout::default());
     p.deliver().await;
     assert_eq!((p.stands(&po).await.0.as_str(), p.open(&po).await), ("manual", vec!["payout_manual".to_owned()]));
+    assert!(p.says(&po, "It is in another currency than the books.").await);
     assert_eq!(p.books().await, BTreeMap::new());
 }

@@ -70,7 +70,7 @@ const fn state(state: PayoutState) -> &'static str {
         PayoutState::Waiting => "waiting",
         PayoutState::TiedOut => "tied out",
         PayoutState::Drift => "does not add up",
-        PayoutState::Manual => "made by hand",
+        PayoutState::Manual => "to be posted by hand",
         PayoutState::Failed => "came back",
     }
 }
@@ -140,11 +140,10 @@ fn facts(app: &App, item: &StoredPayout, payout: &Payout) -> Vec<Fact> {
 /// What stands between this payout and the books, in sentences.
 fn missing(app: &App, item: &StoredPayout, payout: &Payout) -> Vec<String> {
     let mut out = Vec::new();
+    out.extend(item.problem.as_ref().map(|p| format!("{}.", sentence(p))));
     if item.state == PayoutState::Manual {
-        out.push("Stripe does not say what is in a payout that was made by hand.".to_owned());
         return out;
     }
-    out.extend(item.problem.as_ref().map(|p| format!("{}.", sentence(p))));
     if !item.listed {
         out.push("Its transactions are not all read yet.".to_owned());
     }

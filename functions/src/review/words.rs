@@ -83,7 +83,7 @@ pub(super) const fn question(reason: Reason) -> &'static str {
         Reason::CardFailed => "A card payment failed and is not tried again. The client needs to be asked.",
         Reason::UnknownDecline => "A card was declined with a code that Vesper does not know. It is not tried again.",
         Reason::PayoutDrift => "The transactions of this payout do not add up to its amount. Nothing was posted.",
-        Reason::PayoutManual => "This payout was made by hand. Please post it by hand, too.",
+        Reason::PayoutManual => "Vesper does not post this payout. Please post it by hand.",
         Reason::PayoutOpening => "The books need their opening entry before this payout can be posted.",
         Reason::BooksReconnect => "QuickBooks does not accept Vesper any more. Please connect it again.",
         Reason::BooksRefused => "QuickBooks refused this entry. Once the cause is mended it can be sent again.",

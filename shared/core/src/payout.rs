@@ -205,7 +205,7 @@ pub enum PayoutState {
     TiedOut,
     /// Its transactions do not add up; nothing is posted.
     Drift,
-    /// Made by hand: a person posts it.
+    /// A person posts it: it was made by hand, is in another currency, or left before the books were Vesper's to write.
     Manual,
     /// It came back.
     Failed,
