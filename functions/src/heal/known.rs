@@ -6,19 +6,37 @@
 use crate::app::App;
 use crate::failure::Unfinished;
 use crate::reconcile::payments;
+use std::collections::BTreeMap;
 use vesper_core::event::{Event, Failure, Success, What};
-use vesper_core::ids::{CustomerId, EmailHash};
+use vesper_core::ids::{CustomerId, EmailHash, PaymentId};
 use vesper_core::movement::Movement;
+use vesper_core::payment::Payment;
 use vesper_core::payout::PayoutState;
+
+/// Payments as they stood when they were read together.
+pub(super) type Payments = BTreeMap<PaymentId, Payment>;
+
+/// The payments of whose success these events tell. Where others change one after this, its event is worked off once more at worst.
+///
+/// # Errors
+/// When the store does not answer.
+pub(super) async fn payments_of(app: &App, events: impl Iterator<Item = &Event>) -> Result<Payments, Unfinished> {
+    let named = events.filter_map(|event| match &event.what {
+        What::PaymentSucceeded(success) | What::ChargeOfPayment(success) => Some(success.payment.clone()),
+        _ => None,
+    });
+    let read = app.store.payments(named).await?;
+    Ok(read.into_iter().map(|r| (r.item.payment.id().clone(), r.item.payment)).collect())
+}
 
 /// See the module.
 ///
 /// # Errors
 /// When the store does not answer.
-pub(super) async fn is_known(app: &App, event: &Event) -> Result<bool, Unfinished> {
+pub(super) async fn is_known(app: &App, event: &Event, payments: &Payments) -> Result<bool, Unfinished> {
     match &event.what {
-        What::PaymentSucceeded(success) => payment(app, success).await,
-        What::ChargeOfPayment(charge) => completed(app, charge).await,
+        What::PaymentSucceeded(success) => Ok(payments.get(&success.payment).is_some_and(|known| is_told(app, known, success))),
+        What::ChargeOfPayment(charge) => Ok(payments.get(&charge.payment).is_some_and(|known| is_completed(known, charge))),
         What::Refund(refund) => has_movement(app, &Movement::of_refund(refund)).await,
         What::Dispute(dispute) => has_movement(app, &Movement::of_dispute(dispute)).await,
         What::PaymentFailed(failure) => failed(app, failure).await,
@@ -39,19 +57,15 @@ pub(super) async fn is_known(app: &App, event: &Event) -> Result<bool, Unfinishe
     }
 }
 
-async fn payment(app: &App, success: &Success) -> Result<bool, Unfinished> {
-    let Some(known) = app.store.payment(&success.payment).await?.map(|r| r.item.payment) else { return Ok(false) };
+fn is_told(app: &App, known: &Payment, success: &Success) -> bool {
     let told = (known.success.amount, known.success.currency);
-    Ok(told == (success.amount, success.currency) && !payments::is_wanted_now(app, &known))
+    told == (success.amount, success.currency) && !payments::is_wanted_now(app, known)
 }
 
-async fn completed(app: &App, charge: &Success) -> Result<bool, Unfinished> {
-    let known = app.store.payment(&charge.payment).await?.map(|r| r.item.payment.success);
+fn is_completed(known: &Payment, charge: &Success) -> bool {
     let says_more = |new: bool, old: bool| new && !old;
-    Ok(known.is_some_and(|k| {
-        !says_more(charge.charge.is_some(), k.charge.is_some())
-            && !says_more(charge.balance_transaction.is_some(), k.balance_transaction.is_some())
-    }))
+    !says_more(charge.charge.is_some(), known.success.charge.is_some())
+        && !says_more(charge.balance_transaction.is_some(), known.success.balance_transaction.is_some())
 }
 
 pub(super) async fn has_movement(app: &App, told: &Movement) -> Result<bool, Unfinished> {

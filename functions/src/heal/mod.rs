@@ -109,11 +109,14 @@ async fn page(app: &App, walk: &mut Walk) -> Result<bool, Unfinished> {
         Err(e) if is_gone(app, walk, &e) => return Ok(true),
         other => other?,
     };
+    let mut payments = known::payments_of(app, page.items.iter().map(|incoming| &incoming.event)).await?;
     for incoming in &page.items {
         walk.looked = walk.looked.saturating_add(1);
-        if is_ours(app, incoming) && !known::is_known(app, &incoming.event).await? {
+        if is_ours(app, incoming) && !known::is_known(app, &incoming.event, &payments).await? {
             tracing::info!(event.id = %incoming.event.id, "an event that nobody had worked off");
             Box::pin(reconcile::event(app, &incoming.event)).await?;
+            // A later event about the same payment finds what this one did.
+            payments.extend(known::payments_of(app, [&incoming.event].into_iter()).await?);
             walk.missed = walk.missed.saturating_add(1);
         }
     }

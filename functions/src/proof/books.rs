@@ -22,6 +22,8 @@ const KEPT_H: i64 = 30 * 24 - 1;
 const OVERLAP_H: i64 = 1;
 /// The most entries of one kind in an answer (facts/quickbooks.md A2).
 const ANSWER_MAX: usize = 1_000;
+/// What a question is about that asks about such a change.
+pub(super) const CHANGED: &str = "changed in the books";
 /// More answers than this of one night is a mistake.
 const ANSWERS_MAX: u32 = 50;
 
@@ -100,7 +102,13 @@ pub(super) async fn edited(app: &App, changed: &Changed, scan: &Scan) -> Result<
     let mut causes = Vec::new();
     for (id, now) in &changed.now {
         match (scan.booked.get(id), now) {
-            (Some(ours), now) => causes.extend(ours_changed(app, id, ours, now.as_ref()).await?),
+            (Some(ours), now) => {
+                let difference = difference(ours, now.as_ref());
+                // Most changed only in that Vesper made them.
+                if difference.is_some() || scan.asked.contains(&ours.posting) {
+                    causes.extend(ours_changed(app, id, ours, (now.as_ref(), difference)).await?);
+                }
+            }
             (None, Some(now)) => causes.extend(foreign(app, id, now)),
             (None, None) => {}
         }
@@ -146,8 +154,12 @@ fn difference(ours: &Booked, now: Option<&EntryNow>) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-async fn ours_changed(app: &App, id: &str, ours: &Booked, now: Option<&EntryNow>) -> Result<Option<Cause>, Unfinished> {
-    let difference = difference(ours, now);
+async fn ours_changed(
+    app: &App,
+    id: &str,
+    ours: &Booked,
+    (now, difference): (Option<&EntryNow>, Option<String>),
+) -> Result<Option<Cause>, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         match ask_once(app, id, ours, difference.as_deref()).await {
             Err(e) if e.is_conflict() => after_conflict(attempt, app.host.random()).await,
@@ -171,7 +183,7 @@ async fn ask_once(app: &App, id: &str, ours: &Booked, difference: Option<&str>) 
     let mut changes = Changes::new(app, app.now());
     let current = difference.map(|d| review_id(Reason::BooksRefused, &ours.posting, &salt(d)));
     for review in app.store.reviews_about(&ours.posting).await? {
-        let about_change = review.item.review.about.as_deref() == Some("changed in the books");
+        let about_change = review.item.review.about.as_deref() == Some(CHANGED);
         if review.item.review.status == Status::Open && about_change && Some(&review.item.review.id) != current.as_ref() {
             changes.close_review(&review, "the entry was changed again");
         }
@@ -183,7 +195,7 @@ async fn ask_once(app: &App, id: &str, ours: &Booked, difference: Option<&str>) 
             ours.subject
         );
         let question = Question::new(Reason::BooksRefused, vec![], evidence);
-        let about = Some("changed in the books".to_owned());
+        let about = Some(CHANGED.to_owned());
         changes.ask(Ask { subject: &ours.posting, payment: None, question, salt: &salt(difference), about }).await?;
     }
     changes.commit().await

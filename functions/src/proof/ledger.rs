@@ -2,16 +2,16 @@
 //!
 //! Must not: keep more of the table than what is asked for, or change a payment but to complete it.
 
-use super::books::Changed;
+use super::books::{CHANGED, Changed};
 use crate::app::App;
 use crate::failure::Unfinished;
 use crate::payouts::if_any;
 use crate::reconcile::payments;
 use crate::switch;
 use jiff::{Timestamp, civil::Date};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vesper_adapters::dynamo::item::{BadItem, Stored as _, item_of};
-use vesper_adapters::dynamo::model::{PostingState, StoredPayment, StoredPayout, StoredPosting};
+use vesper_adapters::dynamo::model::{PostingState, StoredPayment, StoredPayout, StoredPosting, StoredReview};
 use vesper_adapters::dynamo::row::Row;
 use vesper_core::event::Success;
 use vesper_core::money::{Currency, Minor};
@@ -19,6 +19,7 @@ use vesper_core::payment::PaymentState;
 use vesper_core::payout::PayoutState;
 use vesper_core::posting::Account;
 use vesper_core::proof::{Cause, LedgerSums};
+use vesper_core::review::Status;
 
 /// At most so many payments without a balance transaction are asked about in one night.
 const UNSETTLED_MAX: usize = 500;
@@ -43,6 +44,8 @@ pub(super) struct Scan {
     pub in_flight: Vec<Cause>,
     /// Our postings by QuickBooks' id, as far as they changed there.
     pub booked: BTreeMap<String, Booked>,
+    /// Postings about whose change there an open question asks.
+    pub asked: BTreeSet<String>,
     is_shadow: bool,
     /// Of the books.
     currency: Option<Currency>,
@@ -63,7 +66,7 @@ pub(super) async fn scan(app: &App, changed: &Changed) -> Result<Scan, Unfinishe
             bad.get_or_insert(e);
         }
     };
-    let kinds = [StoredPosting::KIND, StoredPayout::KIND, StoredPayment::KIND];
+    let kinds = [StoredPosting::KIND, StoredPayout::KIND, StoredPayment::KIND, StoredReview::KIND];
     app.store.scan_of(&kinds, &mut each).await?;
     match bad {
         Some(bad) => Err(bad.into()),
@@ -76,6 +79,12 @@ impl Scan {
         match row.kind.as_str() {
             StoredPosting::KIND => self.posting(item_of::<StoredPosting>(row)?.item, changed),
             StoredPayout::KIND => self.payout(item_of::<StoredPayout>(row)?.item),
+            StoredReview::KIND => {
+                let review = item_of::<StoredReview>(row)?.item.review;
+                if review.status == Status::Open && review.about.as_deref() == Some(CHANGED) {
+                    self.asked.insert(review.subject);
+                }
+            }
             StoredPayment::KIND => {
                 let payment = item_of::<StoredPayment>(row)?.item.payment;
                 // What is in another currency than the books is posted nowhere.
