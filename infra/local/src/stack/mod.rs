@@ -212,6 +212,13 @@ impl Stack {
     /// # Errors
     /// When the store or a queue does not answer.
     pub async fn beat(&self) -> Result<(), Unfinished> {
+        self.wake().await?;
+        seal::seal(&self.app).await?;
+        Ok(())
+    }
+
+    /// What a heartbeat starts.
+    async fn wake(&self) -> Result<(), Unfinished> {
         let now = self.host.now();
         due::wake(&self.app, MOST, |task| self.was_tried_just_now(task)).await?;
         let poll = {
@@ -225,7 +232,6 @@ impl Stack {
         if poll {
             self.app.queues.send(Task::ImportV1, 0).await?;
         }
-        seal::seal(&self.app).await?;
         Ok(())
     }
 
@@ -275,11 +281,14 @@ impl Stack {
             self.host.move_to(next);
             // What has become visible is taken, also when the beat below is cut short.
             self.queues.poke();
-            self.beat().await?;
-            self.queues.poke();
             if next >= target {
+                self.beat().await?;
+                self.queues.poke();
                 return Ok(());
             }
+            // What is recorded on the way is sealed at its end.
+            self.wake().await?;
+            self.queues.poke();
             self.drain(STEP_WAIT_S).await;
         }
     }
