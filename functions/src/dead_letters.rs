@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::changes::{Ask, Changes, next_salt, review_id};
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::task::Task;
-use crate::{push_books, write_back};
+use crate::{chores, push_books, write_back};
 use vesper_adapters::dynamo::item::{Stored, item_of};
 use vesper_adapters::dynamo::model::{DeadLetter, StoredAllocation, StoredPosting, StoredReversal};
 use vesper_adapters::dynamo::row::Row;
@@ -45,7 +45,7 @@ pub async fn bury_as(app: &App, queue: &str, id: &str, body: &str, problem: &str
 /// # Errors
 /// When the store does not answer.
 pub async fn not_getting_on(app: &App, name: &str, task: &Task, problem: &str) -> Result<(), Unfinished> {
-    tracing::error!(work = name, problem, "a piece of work does not get on");
+    tell_stuck(name, problem);
     let salt = next_salt(app, name, Reason::DeadLetter).await?;
     let (queue, body) = (task.queue().as_str().to_owned(), serde_json::to_string(task).unwrap_or_default());
     let letter = DeadLetter { queue, id: name.to_owned(), body, at: app.now(), problem: problem.to_owned() };
@@ -64,6 +64,12 @@ async fn store_letter(app: &App, letter: DeadLetter, evidence: String, salt: &st
 pub(crate) fn tell_dead(effect: &Effect) {
     let problem = effect.problem.as_deref().unwrap_or_default();
     tracing::error!(effect.id = %effect.id, kind = effect.kind.as_str(), problem, "an effect is dead");
+}
+
+/// A piece of work has had no outside answer for a day, and a person is asked. An alarm counts these words, too. `work` is its
+/// name or its id.
+pub(crate) fn tell_stuck(work: &str, problem: &str) {
+    tracing::error!(work, problem, "a piece of work does not get on");
 }
 
 /// A row is due that this release cannot read: it stays as it is, and a person is told once. A later release may read it.
@@ -144,7 +150,11 @@ pub async fn redrive_letter(app: &App, letter: &DeadLetter) -> Result<(), Unfini
         app.store.save(&mut row).await?;
     }
     if let Some(task) = task.or_else(|| event.map(|event| Task::EventV1 { event })) {
-        app.queues.send(task, 0).await?;
+        match task {
+            // It would wait for its next try, up to an hour.
+            Task::ChoreV1 { chore } => chores::wanted(app, &chore).await?,
+            task => app.queues.send(task, 0).await?,
+        }
         if is_message {
             // It comes as a new message: if that dies, too, it is asked about anew.
             resolved(app, &letter.id).await?;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::chores::HEAL;
 use crate::dead_letters;
+use crate::task::Task;
 use crate::testing::{Bench, SETTINGS, app};
 use serde_json::json;
 use std::sync::Arc;
@@ -76,8 +77,14 @@ async fn a_sweep_that_does_not_get_on_is_told_each_time() {
             }
             assert_eq!(questions(&bench).await, (told, 1), "outage {outage}, day {day}");
             if day == 2 {
+                let waits = bench.app.store.chore(HEAL).await.unwrap().unwrap().item.next_at;
+                assert!(waits > Some(bench.app.now()), "its next try is not due yet");
+                bench.queue.take();
                 assert_eq!(dead_letters::redrive_all(&bench.app).await.unwrap(), 1);
                 assert_eq!(questions(&bench).await, (told, 0));
+                let now = bench.app.store.chore(HEAL).await.unwrap().unwrap().item.next_at;
+                assert_eq!(now, Some(bench.app.now()), "a person said now");
+                assert_eq!(bench.queue.take(), [(Task::ChoreV1 { chore: HEAL.to_owned() }, 0)]);
             }
         }
         stripe.clear_fault(down);

@@ -15,6 +15,7 @@ pub use outcome::{opening_account, opening_confirmed, opening_fact, waiting_for_
 
 use crate::app::App;
 use crate::changes::{Ask, Changes};
+use crate::dead_letters;
 use crate::failure::{TRIES_ON_CONFLICT, Unfinished, after_conflict};
 use crate::switch;
 use crate::task::{Queue, Task};
@@ -134,6 +135,7 @@ async fn later(app: &App, id: &str, problem: &str) -> Result<(), Unfinished> {
         let doubled_s = BACKOFF_FIRST_S.saturating_mul(1_i64 << item.tries.saturating_sub(1).min(10));
         item.next_at = Some(after(now, doubled_s.min(BACKOFF_MAX_S)));
     } else {
+        dead_letters::tell_stuck(id, problem);
         (item.next_at, item.failing_since, item.tries) = (None, None, 0);
         let queue = Queue::Payouts.as_str().to_owned();
         let body = serde_json::to_string(&Task::PayoutV1 { payout: id.to_owned() }).unwrap_or_default();

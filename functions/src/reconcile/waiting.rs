@@ -81,6 +81,7 @@ pub(super) async fn later(app: &App, event: &Event, problem: &str) -> Result<(),
         row.item.next_at = Some(after(now, wait_s));
         return save(app, row).await;
     }
+    dead_letters::tell_stuck(event.id.as_str(), problem);
     row.item.next_at = None;
     let mut changes = Changes::new(app, now);
     changes.unit.update(&row);
