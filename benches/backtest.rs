@@ -10,6 +10,9 @@ use vesper_local::cli::Backtest;
 use vesper_tests::generator::realistic;
 use vesper_tests::measure::{median, peak_rss_kb, report};
 
+#[global_allocator]
+static ALLOCATOR: vesper_local::Allocator = vesper_local::Allocator;
+
 const ROUNDS: usize = 5;
 const SESSIONS: usize = 50_000;
 const CONFIG: &str = "[practice]\nid = \"bench\"\ntime_zone = \"America/Chicago\"\n";

@@ -9,6 +9,9 @@ use vesper_functions::pause::Pause;
 use vesper_tests::harness::{Bundle, Options};
 use vesper_tests::measure::{median, report};
 
+#[global_allocator]
+static ALLOCATOR: vesper_local::Allocator = vesper_local::Allocator;
+
 const ROUNDS: usize = 5;
 const PAYMENTS: i64 = 300;
 

