@@ -14,6 +14,4 @@ pub mod session;
 mod show;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_by_hand;
 mod words;

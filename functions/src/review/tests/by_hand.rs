@@ -1,7 +1,8 @@
 //! Worklist items: handed over instead of tried, shown with what is to be typed in, marked done, cancelled by what takes them back.
 
-use super::answers::{Answered, mark_done};
-use super::tests::{Browser, Practice, hidden, minor, pi};
+use super::pages::{Browser, hidden};
+use super::{Practice, minor, pi};
+use crate::review::answers::{Answered, mark_done};
 use crate::testing::{SETTINGS, Script};
 use crate::{dead_letters, write_back};
 use std::sync::Arc;
