@@ -45,11 +45,12 @@ pub async fn bury_as(app: &App, queue: &str, id: &str, body: &str, problem: &str
 /// # Errors
 /// When the store does not answer.
 pub async fn not_getting_on(app: &App, name: &str, task: &Task, problem: &str) -> Result<(), Unfinished> {
-    tell_stuck(name, problem);
     let salt = next_salt(app, name, Reason::DeadLetter).await?;
     let (queue, body) = (task.queue().as_str().to_owned(), serde_json::to_string(task).unwrap_or_default());
     let letter = DeadLetter { queue, id: name.to_owned(), body, at: app.now(), problem: problem.to_owned() };
-    store_letter(app, letter, format!("{name} does not get on. The last problem: {problem}"), &salt).await
+    store_letter(app, letter, format!("{name} does not get on. The last problem: {problem}"), &salt).await?;
+    tell_stuck(name, problem);
+    Ok(())
 }
 
 async fn store_letter(app: &App, letter: DeadLetter, evidence: String, salt: &str) -> Result<(), Unfinished> {
@@ -151,8 +152,10 @@ pub async fn redrive_letter(app: &App, letter: &DeadLetter) -> Result<(), Unfini
     }
     if let Some(task) = task.or_else(|| event.map(|event| Task::EventV1 { event })) {
         match task {
-            // It would wait for its next try, up to an hour.
-            Task::ChoreV1 { chore } => chores::wanted(app, &chore).await?,
+            // It would wait for its next try, up to an hour. One that came to its end meanwhile is not begun again.
+            Task::ChoreV1 { chore } if app.store.chore(&chore).await?.is_some_and(|c| c.item.tries > 0) => {
+                chores::wanted(app, &chore).await?;
+            }
             task => app.queues.send(task, 0).await?,
         }
         if is_message {

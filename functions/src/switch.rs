@@ -159,7 +159,7 @@ async fn close(app: &App, mut read: Read<StoredPayment>) -> Result<(), Unfinishe
     changes.audit("closed", payment.id().as_str(), "at the switch from shadow to live");
     changes.commit().await?;
     if payment.state == PaymentState::Parked {
-        app.store.stop_waiting(payment.id(), &payment.decision.watch).await?;
+        app.store.stop_waiting(payment.id()).await?;
     }
     Ok(())
 }

@@ -93,6 +93,16 @@ async fn a_sweep_that_does_not_get_on_is_told_each_time() {
     }
 }
 
+#[tokio::test]
+async fn a_message_of_a_sweep_that_came_to_its_end_begins_none() {
+    let (bench, _stripe) = practice().await;
+    let done = sweep_now(&bench).await;
+    let task = Task::ChoreV1 { chore: HEAL.to_owned() };
+    dead_letters::bury(&bench.app, "message", &task, "the store did not answer").await.unwrap();
+    assert_eq!(dead_letters::redrive_all(&bench.app).await.unwrap(), 1);
+    assert_eq!(bench.app.store.chore(HEAL).await.unwrap().unwrap().item.next_at, done.next_at);
+}
+
 /// How many questions there are about the sweep, and how many of them are open.
 async fn questions(bench: &Bench) -> (usize, usize) {
     let reviews = bench.app.store.reviews_about(HEAL).await.unwrap();

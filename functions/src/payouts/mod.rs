@@ -131,11 +131,11 @@ async fn later(app: &App, id: &str, problem: &str) -> Result<(), Unfinished> {
     item.tries = item.tries.saturating_add(1);
     item.problem = Some(problem.to_owned());
     let mut changes = Changes::new(app, now);
-    if after(since, GIVE_UP_S) > now {
+    let gives_up = after(since, GIVE_UP_S) <= now;
+    if !gives_up {
         let doubled_s = BACKOFF_FIRST_S.saturating_mul(1_i64 << item.tries.saturating_sub(1).min(10));
         item.next_at = Some(after(now, doubled_s.min(BACKOFF_MAX_S)));
     } else {
-        dead_letters::tell_stuck(id, problem);
         (item.next_at, item.failing_since, item.tries) = (None, None, 0);
         let queue = Queue::Payouts.as_str().to_owned();
         let body = serde_json::to_string(&Task::PayoutV1 { payout: id.to_owned() }).unwrap_or_default();
@@ -150,6 +150,10 @@ async fn later(app: &App, id: &str, problem: &str) -> Result<(), Unfinished> {
     match changes.commit().await {
         // Somebody else is at work on it.
         Err(e) if e.is_conflict() => Ok(()),
+        Ok(()) if gives_up => {
+            dead_letters::tell_stuck(id, problem);
+            Ok(())
+        }
         other => other,
     }
 }

@@ -88,7 +88,7 @@ async fn decide_now(app: &App, event: &Event, success: &Success, rev: u64, begin
     let step = payment.decide_first(decision, Dates { money: local_date, decision: app.local_date(now) });
     let mut changes = Changes::new(app, now);
     changes.allocate(&payment, &step);
-    commit_decision(changes, Read { item: stored(app, payment), rev, sealed: None }, &loaded).await?;
+    commit_decision(changes, Read { item: stored(app, payment), rev, sealed: None }, &loaded, &BTreeSet::new()).await?;
     look_after_parking(app, &success.payment, &watch).await
 }
 
@@ -141,12 +141,18 @@ fn stored(app: &App, payment: Payment) -> StoredPayment {
 }
 
 /// Commits a decision with everything that hangs on it, conditioned on the versions that were read before the candidates.
-async fn commit_decision(mut changes: Changes<'_>, read: Read<StoredPayment>, loaded: &Loaded) -> Result<(), Unfinished> {
+/// `waited_for`: what it has waited for so far.
+async fn commit_decision(
+    mut changes: Changes<'_>,
+    read: Read<StoredPayment>,
+    loaded: &Loaded,
+    waited_for: &BTreeSet<Watch>,
+) -> Result<(), Unfinished> {
     let payment = &read.item.payment;
     debug_assert!(payment.check().is_ok(), "invariant 1 before the write");
     let decision = &payment.decision;
     if payment.state == PaymentState::Parked {
-        park(&mut changes.unit, payment.id(), payment.first_delivered_at, &decision.watch);
+        park(&mut changes.unit, payment.id(), payment.first_delivered_at, waited_for, &decision.watch);
     }
     if let Some(question) = decision.question.clone() {
         changes.ask(Ask::about_payment(payment.id(), question, "decision")).await?;
@@ -314,7 +320,7 @@ pub async fn look(app: &App, payment: &PaymentId) -> Result<(), Unfinished> {
 async fn look_once(app: &App, id: &PaymentId) -> Result<(), Unfinished> {
     let Some(read) = app.store.payment(id).await? else { return Ok(()) };
     if read.item.payment.state != PaymentState::Parked {
-        return Ok(app.store.stop_waiting(id, &read.item.payment.decision.watch).await?);
+        return Ok(app.store.stop_waiting(id).await?);
     }
     let mut payment = read.item.payment.clone();
     let beginning = app.store.beginning(&payment.success, None).await?;
@@ -325,7 +331,6 @@ async fn look_once(app: &App, id: &PaymentId) -> Result<(), Unfinished> {
     let success = payment.success.clone();
     let case = Case { success: &success, amount: payment.to_decide(), local_date, look };
     let decision = decided(app, &loaded, &case).await?;
-    let before: BTreeSet<Watch> = payment.decision.watch.clone();
     if decision.stands == Stands::Parked {
         return stay_parked(app, read, decision, &loaded).await;
     }
@@ -333,8 +338,8 @@ async fn look_once(app: &App, id: &PaymentId) -> Result<(), Unfinished> {
     let mut changes = Changes::new(app, now);
     changes.allocate(&payment, &step);
     let item = StoredPayment { payment, look_at: None };
-    commit_decision(changes, Read { item, rev: read.rev, sealed: None }, &loaded).await?;
-    Ok(app.store.stop_waiting(id, &before).await?)
+    commit_decision(changes, Read { item, rev: read.rev, sealed: None }, &loaded, &BTreeSet::new()).await?;
+    Ok(app.store.stop_waiting(id).await?)
 }
 
 /// Still parked: what it waits for may be more by now, and rule 14 may have linked its customer.
@@ -342,7 +347,7 @@ async fn stay_parked(app: &App, mut read: Read<StoredPayment>, decision: Decisio
     let payment = &mut read.item.payment;
     let known = (&payment.decision.watch, &payment.decision.payer, payment.decision.rule);
     let news = decision.link.is_some() || known != (&decision.watch, &decision.payer, decision.rule);
-    payment.decision = decision;
+    let waited_for = std::mem::replace(&mut payment.decision, decision).watch;
     let look_at = stored(app, payment.clone()).look_at;
     if !news {
         if read.item.look_at == look_at {
@@ -352,7 +357,7 @@ async fn stay_parked(app: &App, mut read: Read<StoredPayment>, decision: Decisio
         return Ok(app.store.save(&mut read).await?);
     }
     read.item.look_at = look_at;
-    commit_decision(Changes::new(app, app.now()), read, loaded).await
+    commit_decision(Changes::new(app, app.now()), read, loaded, &waited_for).await
 }
 
 /// Looks at these parked payments again, in their order.

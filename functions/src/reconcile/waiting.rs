@@ -81,7 +81,6 @@ pub(super) async fn later(app: &App, event: &Event, problem: &str) -> Result<(),
         row.item.next_at = Some(after(now, wait_s));
         return save(app, row).await;
     }
-    dead_letters::tell_stuck(event.id.as_str(), problem);
     row.item.next_at = None;
     let mut changes = Changes::new(app, now);
     changes.unit.update(&row);
@@ -93,7 +92,11 @@ pub(super) async fn later(app: &App, event: &Event, problem: &str) -> Result<(),
     // Since when it waited tells this death from an earlier one.
     let salt = row.item.since.to_string();
     changes.ask(Ask { subject: event.id.as_str(), payment: None, question, salt: &salt, about: None }).await?;
-    ok_if_it_waits(app, event, changes.commit().await).await
+    let outcome = changes.commit().await;
+    if outcome.is_ok() {
+        dead_letters::tell_stuck(event.id.as_str(), problem);
+    }
+    ok_if_it_waits(app, event, outcome).await
 }
 
 async fn save(app: &App, mut row: Read<StoredEvent>) -> Result<(), Unfinished> {

@@ -167,7 +167,7 @@ impl Practice {
             changes.ask(Ask::about_payment(&pi(), question, "")).await.unwrap();
         }
         if decision.stands == Stands::Parked {
-            park(&mut changes.unit, &pi(), app.now(), &decision.watch);
+            park(&mut changes.unit, &pi(), app.now(), &BTreeSet::new(), &decision.watch);
         }
         let look_at = (decision.stands == Stands::Parked).then(|| app.now());
         changes.unit.insert(&StoredPayment { payment, look_at });

@@ -207,6 +207,12 @@ pub struct Invoice {
 }
 
 impl Invoice {
+    /// The number printed on it, when there is one.
+    #[must_use]
+    pub fn printed_number(&self) -> Option<&str> {
+        self.number.as_deref().map(str::trim).filter(|n| !n.is_empty())
+    }
+
     /// The earliest service date, when it bills an appointment at all.
     #[must_use]
     pub fn first_service_date(&self) -> Option<Date> {

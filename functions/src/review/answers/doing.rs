@@ -23,7 +23,7 @@ pub(super) struct Doing<'a> {
     pub(super) letters: Vec<DeadLetter>,
     /// The question closes by itself when what was done again succeeds.
     pub(super) stays_open: bool,
-    pub(super) waits_no_more: Option<(PaymentId, BTreeSet<Watch>)>,
+    pub(super) waits_no_more: Option<PaymentId>,
 }
 
 impl<'a> Doing<'a> {
@@ -73,13 +73,13 @@ async fn wake(
     app: &App,
     freed: BTreeSet<ClientId>,
     tasks: Vec<Task>,
-    waits_no_more: Option<(PaymentId, BTreeSet<Watch>)>,
+    waits_no_more: Option<PaymentId>,
 ) -> Result<(), Unfinished> {
     for task in tasks {
         app.queues.send(task, 0).await?;
     }
-    if let Some((payment, watched)) = waits_no_more {
-        app.store.stop_waiting(&payment, &watched).await?;
+    if let Some(payment) = waits_no_more {
+        app.store.stop_waiting(&payment).await?;
     }
     let watches: BTreeSet<Watch> = freed.into_iter().map(Watch::Client).collect();
     for payment in app.store.parked_for(&watches).await? {

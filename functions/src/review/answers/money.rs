@@ -131,8 +131,7 @@ impl Money {
         }
         if self.was == PaymentState::Parked {
             self.row.item.look_at = None;
-            let payment = &self.row.item.payment;
-            doing.waits_no_more = Some((payment.id().clone(), payment.decision.watch.clone()));
+            doing.waits_no_more = Some(self.row.item.payment.id().clone());
         }
         self.loaded.bump_all(&mut doing.changes.unit);
         doing.changes.note_money_left(&self.row.item.payment);

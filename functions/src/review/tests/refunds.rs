@@ -24,7 +24,7 @@ async fn a_refund_is_split_as_a_person_says_and_what_it_re_opens_waits_for_its_o
     let waits = PaymentId::parse("pi_2").unwrap();
     let mut unit = Unit::new();
     let watch = Watch::Client(ClientId::parse("c_1").unwrap());
-    park(&mut unit, &waits, p.bench.app.now(), &BTreeSet::from([watch]));
+    park(&mut unit, &waits, p.bench.app.now(), &BTreeSet::new(), &BTreeSet::from([watch]));
     p.bench.app.store.commit(unit).await.unwrap();
     let refunded = p.the_review().await;
     assert_eq!(refunded.item.review.question.reason, Reason::Refunded);

@@ -213,7 +213,7 @@ impl Stack {
     /// When the store or a queue does not answer.
     pub async fn beat(&self) -> Result<(), Unfinished> {
         self.wake().await?;
-        seal::seal(&self.app).await?;
+        while seal::seal(&self.app).await? > 0 {}
         Ok(())
     }
 

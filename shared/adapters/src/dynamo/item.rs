@@ -2,10 +2,12 @@
 //!
 //! Must not: decide what is stored; it only carries it.
 
+use super::keys;
 use super::row::{Cond, Op, Row};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeSet;
+use vesper_core::ids::InvoiceId;
 
 /// Partition and sort key.
 pub type Key = (String, String);
@@ -135,6 +137,12 @@ impl Unit {
     pub fn remove_read<T: Stored>(&mut self, read: &Read<T>) {
         let (pk, sk) = read.item.key();
         self.add(Op::Delete { pk, sk, cond: Cond::Rev(read.rev) });
+    }
+
+    /// Nothing; the unit fails when this invoice is known to be somebody's.
+    pub fn expect_no_home(&mut self, invoice: &InvoiceId) {
+        let (pk, sk) = keys::invoice_home(invoice);
+        self.add(Op::Check { pk, sk, cond: Cond::Absent });
     }
 
     /// How many items it touches.

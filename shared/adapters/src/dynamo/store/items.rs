@@ -193,7 +193,11 @@ impl Store {
         }
         let number: Option<Read<InvoiceNumber>> = self.get(keys::invoice_number(text)).await?;
         match number {
-            Some(number) => Ok(self.invoice(&number.item.invoice).await?.map(|i| i.item.invoice)),
+            // One that has another number by now is not meant.
+            Some(number) => {
+                let found = self.invoice(&number.item.invoice).await?.map(|i| i.item.invoice);
+                Ok(found.filter(|invoice| invoice.printed_number() == Some(text)))
+            }
             None => Ok(None),
         }
     }

@@ -4,7 +4,7 @@
 //! Must not: say whether a payment is still parked. The payment's own row does; a wish may outlive it.
 
 use super::{Failed, Store};
-use crate::dynamo::item::{Read, Unit};
+use crate::dynamo::item::{Read, Unit, item_of};
 use crate::dynamo::keys;
 use crate::dynamo::model::{Parked, ParkedWith};
 use crate::dynamo::row::Cond;
@@ -13,20 +13,31 @@ use std::collections::BTreeSet;
 use vesper_core::ids::{ClientId, PaymentId};
 use vesper_core::matching::Watch;
 
-fn clients(watch: &BTreeSet<Watch>) -> impl Iterator<Item = &ClientId> {
-    watch.iter().filter_map(|watch| if let Watch::Client(client) = watch { Some(client) } else { None })
+const fn client_of(watch: &Watch) -> Option<&ClientId> {
+    if let Watch::Client(client) = watch { Some(client) } else { None }
 }
 
-/// Puts down what a parked payment waits for, with the unit that parks it. `first_delivered_at` is its place among the others.
-pub fn park(unit: &mut Unit, payment: &PaymentId, first_delivered_at: Timestamp, watch: &BTreeSet<Watch>) {
-    for client in clients(watch) {
+/// Puts down what a parked payment waits for, and that it does not wait for the rest of `before` any more, with the unit that parks
+/// it. `first_delivered_at` is its place among the others.
+pub fn park(
+    unit: &mut Unit,
+    payment: &PaymentId,
+    first_delivered_at: Timestamp,
+    before: &BTreeSet<Watch>,
+    watch: &BTreeSet<Watch>,
+) {
+    for client in before.difference(watch).filter_map(client_of) {
+        unit.remove(keys::parked_with(client, payment));
+    }
+    for client in watch.iter().filter_map(client_of) {
         unit.put(&ParkedWith { client: client.clone(), payment: payment.clone() });
     }
     unit.put(&Parked { payment: payment.clone(), first_delivered_at, watch: watch.clone() });
 }
 
 impl Store {
-    /// The parked payments that wait for any of these, in the order of first delivery.
+    /// The parked payments that wait for any of these, in the order of first delivery. A row that this release cannot read holds up
+    /// no other: its payment comes up once an hour besides, and is asked about where it cannot be read either.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -35,7 +46,8 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut found: Vec<(Timestamp, PaymentId)> = Vec::new();
-        for Read { item: parked, .. } in self.query::<Parked>(keys::PARKED_PK, "").await? {
+        for row in self.table.query(keys::PARKED_PK, "").await? {
+            let Ok(Read { item: parked, .. }) = item_of::<Parked>(&row) else { continue };
             if !parked.watch.is_disjoint(arrived) {
                 found.push((parked.first_delivered_at, parked.payment));
             }
@@ -49,12 +61,14 @@ impl Store {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn stop_waiting(&self, payment: &PaymentId, watch: &BTreeSet<Watch>) -> Result<(), Failed> {
-        for client in clients(watch) {
+    pub async fn stop_waiting(&self, payment: &PaymentId) -> Result<(), Failed> {
+        let (pk, sk) = keys::parked(payment);
+        let Some(row) = self.table.get(&pk, &sk).await? else { return Ok(()) };
+        let watch = item_of::<Parked>(&row).map(|read| read.item.watch).unwrap_or_default();
+        for client in watch.iter().filter_map(client_of) {
             let (pk, sk) = keys::parked_with(client, payment);
             self.table.delete(&pk, &sk, Cond::None).await?;
         }
-        let (pk, sk) = keys::parked(payment);
         Ok(self.table.delete(&pk, &sk, Cond::None).await?)
     }
 }
@@ -62,7 +76,7 @@ impl Store {
 #[cfg(all(test, feature = "embedded"))]
 mod tests {
     use super::*;
-    use crate::dynamo::{client::client_on, embedded::Engine, table::Table};
+    use crate::dynamo::{client::client_on, embedded::Engine, row::Row, table::Table};
     use crate::personal::DataKey;
     use vesper_core::ids::InvoiceId;
 
@@ -90,7 +104,7 @@ mod tests {
         ];
         for (payment, first, watch) in waits {
             let mut unit = Unit::new();
-            park(&mut unit, &pi(payment), first.parse().unwrap(), &watch.iter().cloned().collect());
+            park(&mut unit, &pi(payment), first.parse().unwrap(), &BTreeSet::new(), &watch.iter().cloned().collect());
             store.commit(unit).await.unwrap();
         }
         let cases: [(&[Watch], &[&str]); 5] = [
@@ -108,8 +122,18 @@ mod tests {
         }
         let money_left = async |id: &str| store.load_clients([ClientId::parse(id).unwrap()]).await.unwrap().money_left;
         assert_eq!(money_left("c_1").await, BTreeSet::from([pi("pi_a"), pi("pi_c")]));
-        store.stop_waiting(&pi("pi_c"), &BTreeSet::from([client("c_1"), client("c_2"), invoice("inv_9")])).await.unwrap();
-        assert_eq!(store.parked_for(&BTreeSet::from([invoice("inv_9"), client("c_2")])).await.unwrap(), [pi("pi_b")]);
-        assert_eq!((money_left("c_1").await, money_left("c_2").await), (BTreeSet::from([pi("pi_a")]), BTreeSet::new()));
+        let mut unit = Unit::new();
+        let (before, watch) = (BTreeSet::from([client("c_1")]), BTreeSet::from([client("c_2")]));
+        park(&mut unit, &pi("pi_a"), "2026-11-02T09:00:00Z".parse().unwrap(), &before, &watch);
+        store.commit(unit).await.unwrap();
+        assert_eq!(money_left("c_1").await, BTreeSet::from([pi("pi_c")]), "it waits for somebody else now");
+        store.stop_waiting(&pi("pi_c")).await.unwrap();
+        store.stop_waiting(&pi("pi_c")).await.unwrap();
+        let all = BTreeSet::from([invoice("inv_9"), client("c_1"), client("c_2")]);
+        assert_eq!(store.parked_for(&all).await.unwrap(), [pi("pi_b"), pi("pi_a")]);
+        assert_eq!((money_left("c_1").await, money_left("c_2").await), (BTreeSet::new(), BTreeSet::from([pi("pi_a")])));
+        let later = Row { kind: "ParkedV9".to_owned(), ..store.table().get("PARKED", "pi_b").await.unwrap().unwrap() };
+        store.table().put(later, Cond::None).await.unwrap();
+        assert_eq!(store.parked_for(&all).await.unwrap(), [pi("pi_a")], "what a later release wrote holds up no other");
     }
 }
