@@ -35,8 +35,9 @@ const PAGE: u16 = 500;
 /// A transaction takes no further record once so many items are gathered: one record rarely changes twenty, and DynamoDB's
 /// limit is 100.
 const ITEMS_MAX: usize = 40;
-/// Nor more records than this: the longer the reading takes, the more often somebody else is in the way.
-const RECORDS_MAX: usize = 16;
+/// Nor more records than this: the longer the reading takes, the more often somebody else is in the way. So many are read ahead
+/// together, and what the items leave no room for is read again.
+const RECORDS_MAX: usize = 10;
 /// A page is not begun with less time left, in seconds.
 const PAGE_TAKES_S: i64 = 30;
 

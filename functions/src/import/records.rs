@@ -67,13 +67,14 @@ impl Taken {
 
 /// Reads what these records begin with together, and not one by one.
 pub(super) async fn read_ahead(store: &Store, records: &[&Change]) -> Result<(), Unfinished> {
-    let (mut invoices, mut payments, mut clients) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut invoices, mut payments) = (BTreeSet::new(), BTreeSet::new());
+    let (mut clients, mut billed) = (BTreeSet::new(), BTreeSet::new());
     for change in records {
         match change {
             Change::Client { client, .. } => clients.extend(client.guarantor.iter().chain([&client.id]).cloned()),
             Change::Invoice(invoice) => {
                 invoices.insert(&invoice.id);
-                clients.insert(invoice.client.clone());
+                billed.insert(invoice.client.clone());
             }
             Change::Payment(payment) => {
                 invoices.insert(&payment.invoice);
@@ -82,7 +83,7 @@ pub(super) async fn read_ahead(store: &Store, records: &[&Change]) -> Result<(),
             Change::UnknownKind { .. } | Change::Unreadable { .. } => {}
         }
     }
-    Ok(store.read_ahead(&invoices, &payments, clients).await?)
+    Ok(store.read_ahead(&invoices, &payments, clients, billed).await?)
 }
 
 /// A client's record.
@@ -198,7 +199,8 @@ pub(super) async fn invoice(app: &App, store: &Store, new: &Invoice) -> Result<T
     let unit = &mut changes.unit;
     let rev = if lived_with.as_ref() == Some(&new.client) { store.invoice(&new.id).await?.map_or(0, |r| r.rev) } else { 0 };
     unit.put_sealed(&StoredInvoice { invoice: new.clone() }, rev, None);
-    if let Some(number) = printed_number(new).filter(|n| old.as_ref().and_then(printed_number) != Some(*n)) {
+    // Also where it is as before: another invoice may have had the number meanwhile.
+    if let Some(number) = new.printed_number() {
         unit.put(&InvoiceNumber { number: number.to_owned(), invoice: new.id.clone() });
     }
     sessions(unit, new, old.as_ref());
@@ -312,10 +314,6 @@ pub(super) fn place_of(row: &StoredAllocation) -> (String, u32) {
     (row.allocation.payment.to_string(), row.n)
 }
 
-fn printed_number(invoice: &Invoice) -> Option<&str> {
-    invoice.number.as_deref().map(str::trim).filter(|n| !n.is_empty())
-}
-
 /// The pointers from its sessions to the invoice, as far as they change.
 fn sessions(unit: &mut Unit, new: &Invoice, old: Option<&Invoice>) {
     let row = |i: &Invoice, s: &vesper_core::records::Session| SessionInvoice {
@@ -366,6 +364,10 @@ pub(super) async fn payment(app: &App, store: &Store, told: &EhrPayment) -> Resu
     let new = EhrPayment { first_observed_at, ..new };
     let mut changes = Changes::on(app, store, app.now());
     put_payment(&mut changes.unit, &new, was.as_ref(), &is);
+    if is.client.is_none() {
+        // Its first version takes along what stands with it: what comes after that would be left behind.
+        changes.unit.expect_no_home(&new.invoice);
+    }
     loaded.bump_all(&mut changes.unit);
     let mut rows = Rows::new();
     let mut after = loaded.world.clone();

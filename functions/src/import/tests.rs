@@ -325,9 +325,9 @@ async fn a_long_page_is_several_transactions_of_bounded_size() {
     let faults = p.through_faults();
     let numbered: Vec<(u64, &Change)> = (1..).zip(&page).collect();
     take_records(&p.bench.app, &numbered).await.unwrap();
-    assert_eq!(faults.calls(&Target::Operation("TransactWriteItems")), 5, "three items each and the version");
+    assert_eq!(faults.calls(&Target::Operation("TransactWriteItems")), 6, "ten records each");
     let reads = ["GetItem", "BatchGetItem"].map(|operation| faults.calls(&Target::Operation(operation)));
-    assert_eq!(reads, [0, 10], "each begins with two reads for all of its records");
+    assert_eq!(reads, [0, 12], "each begins with two reads for all of its records");
     assert_eq!(p.bench.app.store.load_clients([cl("c_1")]).await.unwrap().world.invoices().count(), 60);
 }
 
@@ -416,6 +416,33 @@ async fn an_older_version_of_an_early_payment_does_not_replace_the_newer() {
     p.told(&old).await;
     let stored = p.bench.app.store.orphan_payments(&inv("inv_9")).await.unwrap();
     assert_eq!(stored[0].payment.reversed, minor(4200));
+}
+
+#[tokio::test]
+async fn a_payment_told_while_another_reader_stores_its_invoice_is_not_left_behind() {
+    let p = Practice::new().await;
+    let store = p.bench.app.store.gathering();
+    assert!(store.invoice_home(&inv("inv_9")).await.unwrap().is_none());
+    p.bill("c_1", "inv_9", 4200, 4200, |_| {}).await;
+    let told = p.in_ehr("epay_9", "inv_9", 4200, "pi_1");
+    super::records::payment(&p.bench.app, &store, &told).await.unwrap();
+    assert!(store.flush().await.unwrap_err().is_conflict(), "it stands with nobody, and the invoice has a client");
+    p.told(&told).await;
+    assert_eq!(p.bench.app.store.orphan_payments(&inv("inv_9")).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_printed_number_is_that_of_the_invoice_that_has_it_now() {
+    let p = Practice::new().await;
+    let numbered = |number: &'static str| move |i: &mut Invoice| i.number = Some(number.to_owned());
+    let typed = async |text: &str| p.bench.app.store.invoice_typed(text).await.unwrap().map(|i| i.id);
+    p.bill("c_1", "inv_1", 4200, 0, numbered("100")).await;
+    p.bill("c_2", "inv_2", 4200, 0, numbered("100")).await;
+    assert_eq!(typed("100").await, Some(inv("inv_2")), "told by mistake");
+    p.bill("c_2", "inv_2", 4200, 0, numbered("101")).await;
+    assert_eq!((typed("100").await, typed(" 101 ").await), (None, Some(inv("inv_2"))));
+    p.bill("c_1", "inv_1", 4200, 4200, numbered("100")).await;
+    assert_eq!(typed("100").await, Some(inv("inv_1")));
 }
 
 #[tokio::test]

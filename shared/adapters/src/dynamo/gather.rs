@@ -9,6 +9,7 @@ use super::row::{Cond, Op, Row};
 use super::table::{StoreError, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::{JoinError, JoinSet};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -103,6 +104,26 @@ impl Gather {
             g.rows(pk, sk_prefix)
         });
         Ok(rows.unwrap_or_default())
+    }
+
+    /// Queries all of these (partition and prefix) at the same time: gathered steps find them. Nothing is asked where nothing is
+    /// gathered.
+    pub(super) async fn query_ahead(&self, wanted: Vec<(String, String)>) -> Result<(), StoreError> {
+        let open = self.with(|g| wanted.into_iter().filter(|(pk, prefix)| !g.was_queried(pk, prefix)).collect::<Vec<_>>());
+        let mut reads = JoinSet::new();
+        for (pk, prefix) in open.unwrap_or_default() {
+            let table = self.table.clone();
+            reads.spawn(async move { table.query(&pk, &prefix).await.map(|rows| (pk, prefix, rows)) });
+        }
+        while let Some(read) = reads.join_next().await {
+            let broke = |e: JoinError| StoreError::Bug { attempted: "query ahead".to_owned(), detail: e.to_string() };
+            let (pk, prefix, rows) = read.map_err(broke)??;
+            self.with(|g| {
+                g.learn(rows);
+                g.queried.insert((pk, prefix));
+            });
+        }
+        Ok(())
     }
 
     /// [`Table::put`].

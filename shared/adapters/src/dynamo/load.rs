@@ -18,6 +18,9 @@ use vesper_core::matching::unknown_owner;
 use vesper_core::matching::who_pays::{Payer, who_pays};
 use vesper_core::world::World;
 
+/// EHR payments that stand with an invoice that has not arrived.
+const ORPHANS: &str = "EPAY#";
+
 /// A part of the practice, as of one moment for each client.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -223,7 +226,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn orphan_payments(&self, invoice: &InvoiceId) -> Result<Vec<StoredEhrPayment>, Failed> {
-        let rows = self.table.query(&keys::invoice_pk(invoice), "EPAY#").await?;
+        let rows = self.table.query(&keys::invoice_pk(invoice), ORPHANS).await?;
         rows.iter().map(|r| Ok(item_of::<StoredEhrPayment>(r)?.item)).collect()
     }
 
@@ -235,8 +238,9 @@ impl Store {
         self.get(keys::ehr_payment_place(id)).await
     }
 
-    /// Reads ahead, in two calls, what records about these invoices, EHR payments and clients begin with: where they stand, then the
-    /// versions of the clients there. For a store that gathers: its steps find it, and a version that is old by then refuses them.
+    /// Reads ahead what records begin with: where the invoices, EHR payments and clients named stand, in one call; the versions of all
+    /// clients there, in another; then what those have whose invoices are concerned (`billed`: those that the invoices name), all at
+    /// the same time. For a store that gathers: its steps find it, and a version that is old by then refuses them.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -244,7 +248,8 @@ impl Store {
         &self,
         invoices: &BTreeSet<&InvoiceId>,
         payments: &BTreeSet<&EhrPaymentId>,
-        mut clients: BTreeSet<ClientId>,
+        clients: BTreeSet<ClientId>,
+        mut billed: BTreeSet<ClientId>,
     ) -> Result<(), Failed> {
         let homes = invoices.iter().map(keys::invoice_home);
         let places = payments.iter().map(keys::ehr_payment_place);
@@ -255,17 +260,20 @@ impl Store {
                 InvoiceHome::KIND => {
                     let home = item_of::<InvoiceHome>(row)?.item;
                     homeless.remove(&home.invoice);
-                    clients.insert(home.client);
+                    billed.insert(home.client);
                 }
                 EhrPaymentPlace::KIND => {
                     let place = item_of::<EhrPaymentPlace>(row)?.item;
-                    clients.insert(place.client.unwrap_or_else(|| unknown_owner(&place.invoice)));
+                    billed.insert(place.client.unwrap_or_else(|| unknown_owner(&place.invoice)));
                 }
                 _ => {}
             }
         }
-        clients.extend(homeless.iter().map(unknown_owner));
-        self.versions_of(clients).await.map(drop)
+        billed.extend(homeless.iter().map(unknown_owner));
+        self.versions_of(clients.into_iter().chain(billed.iter().cloned()).collect()).await?;
+        let partitions = billed.iter().map(|client| (keys::client_pk(client), String::new()));
+        let orphans = homeless.iter().map(|invoice| (keys::invoice_pk(invoice), ORPHANS.to_owned()));
+        Ok(self.table.query_ahead(partitions.chain(orphans).collect()).await?)
     }
 
     /// The clients that the customer, the metadata and the EHR's own payments lead to.
@@ -309,7 +317,7 @@ impl Store {
         let version: Option<Read<Version>> = self.get(keys::version(&stranger)).await?;
         let home: Option<Read<InvoiceHome>> = self.invoice_home(&reference.invoice).await?;
         if home.is_none() {
-            for row in &self.table.query(&keys::invoice_pk(&reference.invoice), "EPAY#").await? {
+            for row in &self.table.query(&keys::invoice_pk(&reference.invoice), ORPHANS).await? {
                 loaded.take(row)?;
             }
             loaded.versions.insert(stranger, version.map_or(0, |v| v.rev));
