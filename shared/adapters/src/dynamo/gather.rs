@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::{JoinError, JoinSet};
 
+/// So many queries ahead are under way at the same time: each is a connection, and a connection is memory.
+const AHEAD_MAX: usize = 6;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Gather {
@@ -106,15 +109,18 @@ impl Gather {
         Ok(rows.unwrap_or_default())
     }
 
-    /// Queries all of these (partition and prefix) at the same time: gathered steps find them. Nothing is asked where nothing is
-    /// gathered.
+    /// Queries these (partition and prefix), [`AHEAD_MAX`] at the same time: gathered steps find them. Nothing is asked where
+    /// nothing is gathered.
     pub(super) async fn query_ahead(&self, wanted: Vec<(String, String)>) -> Result<(), StoreError> {
         let open = self.with(|g| wanted.into_iter().filter(|(pk, prefix)| !g.was_queried(pk, prefix)).collect::<Vec<_>>());
+        let mut open = open.unwrap_or_default().into_iter();
         let mut reads = JoinSet::new();
-        for (pk, prefix) in open.unwrap_or_default() {
+        let mut begin = |reads: &mut JoinSet<_>| {
+            let Some((pk, prefix)) = open.next() else { return };
             let table = self.table.clone();
             reads.spawn(async move { table.query(&pk, &prefix).await.map(|rows| (pk, prefix, rows)) });
-        }
+        };
+        (0..AHEAD_MAX).for_each(|_| begin(&mut reads));
         while let Some(read) = reads.join_next().await {
             let broke = |e: JoinError| StoreError::Bug { attempted: "query ahead".to_owned(), detail: e.to_string() };
             let (pk, prefix, rows) = read.map_err(broke)??;
@@ -122,6 +128,7 @@ impl Gather {
                 g.learn(rows);
                 g.queried.insert((pk, prefix));
             });
+            begin(&mut reads);
         }
         Ok(())
     }
