@@ -191,7 +191,7 @@ pub(super) async fn invoice(app: &App, store: &Store, new: &Invoice) -> Result<T
     // With its first version all that was told of it before moves to its client; from then on the EHR's payments stand there.
     let orphans = if lived_with.is_none() { store.orphan_payments(&new.id).await? } else { Vec::new() };
     if lived_with.as_ref() != Some(&new.client) {
-        moved_in(store, &mut changes.unit, (&loaded, &orphans), new, lived_with.as_ref()).await?;
+        moved_in(store, &mut changes.unit, &loaded, &orphans, new, lived_with.as_ref()).await?;
     }
     for orphan in &orphans {
         on_another_invoice(&mut changes, &loaded, &orphan.payment).await?;
@@ -239,7 +239,8 @@ fn family_of(loaded: &Loaded, client: &ClientId) -> impl Iterator<Item = Watch> 
 async fn moved_in(
     store: &Store,
     unit: &mut Unit,
-    (loaded, orphans): (&Loaded, &[StoredEhrPayment]),
+    loaded: &Loaded,
+    orphans: &[StoredEhrPayment],
     new: &Invoice,
     from: Option<&ClientId>,
 ) -> Result<(), Unfinished> {

@@ -106,7 +106,7 @@ pub(super) async fn edited(app: &App, changed: &Changed, scan: &Scan) -> Result<
                 let difference = difference(ours, now.as_ref());
                 // Most changed only in that Vesper made them.
                 if difference.is_some() || scan.asked.contains(&ours.posting) {
-                    causes.extend(ours_changed(app, id, ours, (now.as_ref(), difference)).await?);
+                    causes.extend(ours_changed(app, id, ours, now.as_ref(), difference).await?);
                 }
             }
             (None, Some(now)) => causes.extend(foreign(app, id, now)),
@@ -158,7 +158,8 @@ async fn ours_changed(
     app: &App,
     id: &str,
     ours: &Booked,
-    (now, difference): (Option<&EntryNow>, Option<String>),
+    now: Option<&EntryNow>,
+    difference: Option<String>,
 ) -> Result<Option<Cause>, Unfinished> {
     for attempt in 0..TRIES_ON_CONFLICT {
         match ask_once(app, id, ours, difference.as_deref()).await {

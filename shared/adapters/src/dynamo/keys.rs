@@ -56,6 +56,9 @@ pub(crate) fn orphan_payment(invoice: &impl Display, id: &impl Display) -> Key {
     key(invoice_pk(invoice), format!("EPAY#{id}"))
 }
 
+/// What the keys of EHR payments begin with that stand with an invoice that has not arrived.
+pub(crate) const ORPHANS_SK: &str = "EPAY#";
+
 pub(crate) fn ehr_payment_place(id: &impl Display) -> Key {
     key(format!("EPAY#{id}"), "PLACE")
 }

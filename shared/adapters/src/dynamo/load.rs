@@ -18,9 +18,6 @@ use vesper_core::matching::unknown_owner;
 use vesper_core::matching::who_pays::{Payer, who_pays};
 use vesper_core::world::World;
 
-/// EHR payments that stand with an invoice that has not arrived.
-const ORPHANS: &str = "EPAY#";
-
 /// A part of the practice, as of one moment for each client.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -226,7 +223,7 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn orphan_payments(&self, invoice: &InvoiceId) -> Result<Vec<StoredEhrPayment>, Failed> {
-        let rows = self.table.query(&keys::invoice_pk(invoice), ORPHANS).await?;
+        let rows = self.table.query(&keys::invoice_pk(invoice), keys::ORPHANS_SK).await?;
         rows.iter().map(|r| Ok(item_of::<StoredEhrPayment>(r)?.item)).collect()
     }
 
@@ -239,8 +236,8 @@ impl Store {
     }
 
     /// Reads ahead what records begin with: where the invoices, EHR payments and clients named stand, in one call; the versions of all
-    /// clients there, in another; then what those have whose invoices are concerned (`billed`: those that the invoices name), all at
-    /// the same time. For a store that gathers: its steps find it, and a version that is old by then refuses them.
+    /// clients there, in another; then what those have whose invoices are concerned (`billed`: those that the invoices name), several
+    /// at the same time. For a store that gathers: its steps find it, and a version that is old by then refuses them.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -272,7 +269,7 @@ impl Store {
         billed.extend(homeless.iter().map(unknown_owner));
         self.versions_of(clients.into_iter().chain(billed.iter().cloned()).collect()).await?;
         let partitions = billed.iter().map(|client| (keys::client_pk(client), String::new()));
-        let orphans = homeless.iter().map(|invoice| (keys::invoice_pk(invoice), ORPHANS.to_owned()));
+        let orphans = homeless.iter().map(|invoice| (keys::invoice_pk(invoice), keys::ORPHANS_SK.to_owned()));
         Ok(self.table.query_ahead(partitions.chain(orphans).collect()).await?)
     }
 
@@ -317,7 +314,7 @@ impl Store {
         let version: Option<Read<Version>> = self.get(keys::version(&stranger)).await?;
         let home: Option<Read<InvoiceHome>> = self.invoice_home(&reference.invoice).await?;
         if home.is_none() {
-            for row in &self.table.query(&keys::invoice_pk(&reference.invoice), ORPHANS).await? {
+            for row in &self.table.query(&keys::invoice_pk(&reference.invoice), keys::ORPHANS_SK).await? {
                 loaded.take(row)?;
             }
             loaded.versions.insert(stranger, version.map_or(0, |v| v.rev));
